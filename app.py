@@ -1,0 +1,181 @@
+"""The application: settings in, parts put together, one Flask app out. `app` is what gunicorn serves."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from flask import Flask
+
+from config.settings import Settings
+from controllers import errors
+from controllers.components import Components
+from routes import dispatch, web
+from routes.actions import ACTIONS, CREDENTIALS, RIGHTS, Action
+from services.handler_pool import HandlerPool
+from services.order_service import OrderService
+from services.pay_service import Merchant, PayService
+from services.strategies.base import Strategy
+from services.strategies.confirmation import Confirmation
+from services.strategies.gateway_strategy import GatewayStrategy
+from services.strategies.sdk_strategy import SdkStrategy
+from services.wechatpay.client import Client
+from services.wechatpay.signer import Signer
+from services.wechatpay.transport import BaseAdapter, Transport
+from utils import logs
+from utils.cloudbase_auth import CallerPolicy, TokenVerifier
+
+__version__ = "1.0.0"
+HANDLER_THREADS = 32
+
+log = logging.getLogger("pay.start")
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    transport: BaseAdapter | None = None,
+    order_service: OrderService | None = None,
+) -> Flask:
+    """Build the application; it starts with missing or broken settings too, and says so in one log line.
+
+    `settings` default to the environment, `transport` replaces the network towards WeChat Pay, and
+    `order_service` goes before the setting `orderService`.
+    """
+    settings = settings or Settings.from_env()
+    logs.setup(settings.log_level, settings.secrets())
+    settings = _with_unknown_actions_reported(settings)
+    if order_service is None:
+        settings, order_service = _load_order_service(settings)
+    order_service.rights = RIGHTS
+    _announce(settings)
+
+    app = Flask(__name__, static_folder=None)
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = dispatch.MAX_FORWARD
+    app.extensions["pay"] = Components(
+        pay=_pay_service(settings, transport, order_service),
+        orders=order_service,
+        lacking=settings.lacking,
+        caller_policy=_caller_policy(settings),
+        public_actions=settings.public_actions,
+        allowed_origins=settings.cors_allow_origins,
+        fixed={
+            "appid": tuple(filter(None, (settings.app_id, settings.service_app_id))),
+            "mchid": (settings.merchant_id,),
+            "notifyURLPayURL": (settings.notify_url_pay,),
+            "notifyURLRefundsURL": (settings.notify_url_refunds,),
+            "transferNotifyUrl": tuple(filter(None, (settings.transfer_notify_url,))),
+        },
+        callback_timeout=settings.callback_timeout,
+    )
+    errors.init_app(app)
+    web.init_app(app, __version__, settings.sign_mode)
+    app.register_blueprint(dispatch.blueprint)
+    return app
+
+
+def _pay_service(
+    settings: Settings, adapter: BaseAdapter | None, orders: OrderService
+) -> PayService | None:
+    if settings.lacking(CREDENTIALS) or settings.private_key is None or settings.api_v3_key is None:
+        return None
+    client = Client(
+        transport=Transport(adapter),
+        signer=Signer(settings.merchant_id, settings.merchant_serial_number, settings.private_key),
+        api_v3_key=settings.api_v3_key,
+        public_key_id=settings.wxpay_public_key_id,
+        public_key=settings.wxpay_public_key,
+        hosts=(settings.api_base, settings.api_backup),
+        timeout=settings.wxpay_timeout,
+        user_agent=f"pay-common-python/{__version__}",
+    )
+    direct = SdkStrategy(client.keys, settings.api_v3_key)
+    forwarded = GatewayStrategy(
+        settings.api_v3_key,
+        Confirmation(client, settings.merchant_id),
+        direct,
+        trust_platform=settings.callback_trust == "platform",
+    )
+    merchant = Merchant(
+        merchant_id=settings.merchant_id,
+        app_id=settings.app_id,
+        service_app_id=settings.service_app_id,
+        notify_url_pay=settings.notify_url_pay,
+        notify_url_refunds=settings.notify_url_refunds,
+        transfer_notify_url=settings.transfer_notify_url,
+        handler_timeout=settings.handler_timeout,
+    )
+    strategy = Strategy(client, direct if settings.sign_mode == "sdk" else forwarded)
+    return PayService(strategy, merchant, orders, HandlerPool(HANDLER_THREADS))
+
+
+def _caller_policy(settings: Settings) -> CallerPolicy:
+    tokens = None
+    if settings.cloudbase_env_id:
+        tokens = TokenVerifier(settings.cloudbase_env_id, settings.cloudbase_auth_url)
+    return CallerPolicy(
+        caller_headers=settings.caller_headers,
+        in_runtime=settings.on_platform,
+        operator_key=settings.operator_key,
+        operator_ids=settings.operator_ids,
+        tokens=tokens,
+    )
+
+
+def _load_order_service(settings: Settings) -> tuple[Settings, OrderService]:
+    """The merchant's class; one that cannot be had is a problem, never a silent default that keeps nothing."""
+    if not settings.order_service:
+        return settings, OrderService()
+    module, _, name = settings.order_service.partition(":")
+    try:
+        return settings, getattr(importlib.import_module(module), name)()
+    except Exception as error:  # whatever the merchant's module does wrong
+        log.exception("orderService %s cannot be loaded", settings.order_service)
+        reason = f"cannot be loaded ({type(error).__name__}): the start-up log holds the trace"
+        return settings.with_problem("orderService", reason), OrderService()
+
+
+def _with_unknown_actions_reported(settings: Settings) -> Settings:
+    known = {name for name, row in ACTIONS.items() if isinstance(row, Action)}
+    unknown = sorted(settings.public_actions - known)
+    if not unknown:
+        return settings
+    settings = replace(settings, public_actions=settings.public_actions & known)
+    return settings.with_problem("publicActions", f"names unknown actions: {', '.join(unknown)}")
+
+
+def _announce(settings: Settings) -> None:
+    """One line at start with every problem and every setting that widens whom the function believes."""
+    needs = dict.fromkeys(name for row in ACTIONS.values() for name in row.needs)
+    missing = [name for name in settings.lacking(needs) if name not in settings.problems]
+    missing = [name for name in missing if name.partition(" ")[0] not in settings.problems]
+    widened = _widened(settings)
+    log.log(
+        logging.WARNING if missing or settings.problems or widened else logging.INFO,
+        "pay-common %s starts: signMode=%s; problems: %s; widened trust: %s",
+        __version__,
+        settings.sign_mode,
+        json.dumps({**dict.fromkeys(missing, "missing"), **settings.problems}),
+        ", ".join(widened) or "none",
+    )
+
+
+def _widened(settings: Settings) -> Iterable[str]:
+    return [
+        text
+        for text, applies in {
+            "callbackTrust=platform": settings.callback_trust == "platform",
+            "operatorIds=*": settings.operator_ids == {"*"},
+            "callerHeaders=trusted": settings.caller_headers == "trusted",
+        }.items()
+        if applies
+    ]
+
+
+app = create_app()

@@ -1,0 +1,157 @@
+"""A caller's action: caller -> right -> settings -> schema -> one service call -> envelope."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import Request, Response
+
+from controllers.components import Components, components, ready_service
+from controllers.errors import Unauthorized
+from controllers.responses import success
+from services.order_service import Refused
+from services.pay_service import PayService, Result, authorize
+from utils import validator
+from utils.cloudbase_auth import Caller, KeysUnavailable
+from utils.logs import protect
+
+if TYPE_CHECKING:
+    from routes.actions import Action
+
+Body = dict[str, Any]
+Run = Callable[[PayService, str, Body, Caller], Result]
+Fill = Callable[[Body, Caller, Request], Body]
+
+log = logging.getLogger("pay.http")
+
+
+def handle(action: Action, body: Body, request: Request) -> Response:
+    """Carry out `action` with `body`; every way in ends here."""
+    parts = components()
+    operator_key = body.pop("_operatorKey", "")
+    _protect(body, operator_key)
+    headers = cast("Mapping[str, str]", request.headers)
+    caller = Caller.from_request(
+        headers, parts.caller_policy, operator_key if isinstance(operator_key, str) else ""
+    )
+    protect(caller.openid)
+    _require_admitted(action, caller, parts)
+    if action.checks_origin:
+        _require_origin(request, parts)
+    authorize(parts.orders, action.name, copy.deepcopy(body), caller)
+    service = ready_service(action.needs)
+    fixed = {
+        "appid": parts.fixed["appid"],
+        "mchid": parts.fixed["mchid"],
+        "notify_url": parts.fixed.get(action.notify_setting, ()),
+    }
+    params, dropped = validator.load(action.schema, action.fill(body, caller, request), fixed)
+    if dropped:
+        log.warning("fields that WeChat Pay does not document were dropped: %s", ", ".join(dropped))
+    return success(action.run(service, action.name, params, caller))
+
+
+def order(scene: str) -> Run:
+    """An order of that scene."""
+    return lambda service, action, params, caller: service.order(scene, params, caller)
+
+
+def query_order(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.query_order(action, params, caller)
+
+
+def close_order(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.close_order(params, caller)
+
+
+def refund(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.refund(params, caller)
+
+
+def query_refund(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.query_refund(action, params, caller)
+
+
+def transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.transfer(params, caller)
+
+
+def cancel_transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.cancel_transfer(params, caller)
+
+
+def query_transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
+    return service.query_transfer(action, params, caller)
+
+
+def as_sent(body: Body, caller: Caller, request: Request) -> Body:
+    """Nothing to fill in."""
+    return body
+
+
+def with_payer(body: Body, caller: Caller, request: Request) -> Body:
+    """The caller pays: his openid from token or header goes before the one in the body."""
+    payer = body.get("payer", {})
+    if not caller.openid or not isinstance(payer, dict):
+        return body
+    return body | {"payer": payer | {"openid": caller.openid}}
+
+
+def with_payee(body: Body, caller: Caller, request: Request) -> Body:
+    """A transfer without openid goes to the caller himself."""
+    return {"openid": caller.openid} | body if caller.openid else body
+
+
+def with_client_ip(body: Body, caller: Caller, request: Request) -> Body:
+    """H5 needs the browser's address ([4012791834]); taken from the proxies' headers when not sent."""
+    scene, address = body.get("scene_info"), _client_ip(cast("Mapping[str, str]", request.headers))
+    if not isinstance(scene, dict) or not address:
+        return body
+    return body | {"scene_info": {"payer_client_ip": address} | scene}
+
+
+def _require_admitted(action: Action, caller: Caller, parts: Components) -> None:
+    ignored = parts.caller_policy.caller_headers == "ignored"
+    if caller.admitted or (ignored and action.name in parts.public_actions):
+        return
+    if caller.keys_unavailable:
+        raise KeysUnavailable("the token's keys cannot be had now: try again later")
+    if ignored:
+        raise Unauthorized("Authorization: a Bearer token of this CloudBase environment is needed")
+    raise Unauthorized(
+        "unknown caller: use wx.cloud.callHTTPFunction, or send Authorization: Bearer <access token>"
+    )
+
+
+def _require_origin(request: Request, parts: Components) -> None:
+    """WeChat Pay asks for an Origin check before an H5 order ([4012791831])."""
+    origin = request.headers.get("Origin")
+    if origin and parts.allowed_origins and origin not in parts.allowed_origins:
+        raise Refused("Origin is not listed in corsAllowOrigin", 403)
+
+
+def _protect(body: Body, operator_key: Any) -> None:
+    payer = body.get("payer")
+    openid = payer.get("openid") if isinstance(payer, dict) else None
+    protect(*(v for v in (operator_key, openid, body.get("openid"), body.get("user_name")) if isinstance(v, str)))
+
+
+def _client_ip(headers: Mapping[str, str]) -> str:
+    """The first public address that a proxy names, or an empty string."""
+    for name in ("X-Original-Forwarded-For", "X-Forwarded-For", "X-Real-IP"):
+        for part in headers.get(name, "").split(","):
+            address = part.strip()
+            if _is_public(address):
+                return address
+    return ""
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

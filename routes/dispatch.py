@@ -1,0 +1,129 @@
+"""From a POST to its row of the table: by path, by `_action`, by `path` in the body, or by event."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import Blueprint, Request, Response, g, request
+
+from controllers import callback_controller, pay_controller
+from controllers.errors import BodyTooLarge, NotFound
+from routes.actions import ACTIONS, CREDENTIALS, PATHS, Action, Callback
+from services.pay_service import BadRequest
+from utils import json_body
+
+MAX_BODY = 1_500_000
+MAX_FORWARD = 4_000_000
+_PREFIX = "/wx-pay/"
+
+blueprint = Blueprint("dispatch", __name__)
+
+
+@blueprint.post("/", defaults={"path": ""}, provide_automatic_options=False)
+@blueprint.post("/<path:path>", provide_automatic_options=False)
+def dispatch(path: str) -> Response:
+    """Every POST: find its row of the table and hand it over."""
+    row = _by_path(path)
+    g.is_callback = isinstance(row, Callback)
+    raw = request.get_data(cache=False)
+    _require_size(raw, row)
+    body = _parse(raw, request, is_callback=g.is_callback)
+    if row is None:
+        row = _by_body(body, path)
+        g.is_callback = not isinstance(row, Action)
+        _require_size(raw, row)
+    g.action = row.name if row else "notification"
+    if isinstance(row, Action):
+        return pay_controller.handle(row, body, request)
+    kind, needs = (row.kind, row.needs) if row else (None, CREDENTIALS)
+    return callback_controller.handle(kind, needs, body, raw, request)
+
+
+def _by_path(path: str) -> Action | Callback | None:
+    """`.../wx-pay/<action>` or `.../wechatpay/order|refund|transfer`, a slash after it or not."""
+    segments = path.removesuffix("/").split("/")
+    return PATHS.get("/".join(segments[-2:]))
+
+
+def _by_body(body: dict[str, Any], path: str) -> Action | Callback | None:
+    """The row that the body names, its routing fields removed; None for a notification of another type.
+
+    Raises BadRequest for an unknown action, NotFound when nothing names one.
+    """
+    if "_action" in body:
+        name = body.pop("_action")
+        return _named(name.rpartition(_PREFIX)[2] if isinstance(name, str) else name)
+    inner = body.get("path")
+    if isinstance(inner, str) and _PREFIX in inner:
+        del body["path"]
+        body.pop("method", None)
+        return _named(inner.rpartition(_PREFIX)[2].removesuffix("/"))
+    event_type = _event_type(body)
+    if event_type:
+        return EVENTS.get(event_type)
+    if path in ACTIONS:
+        return ACTIONS[path]
+    raise NotFound("nothing here: POST to /wx-pay/<action>, or name the action in the body's _action")
+
+
+def _named(name: Any) -> Action | Callback:
+    row = ACTIONS.get(name) if isinstance(name, str) else None
+    if row is None:
+        shown = ascii(name)[:80] if isinstance(name, str) else type(name).__name__
+        raise BadRequest(f"_action: unknown action {shown}; expected one of {', '.join(ACTIONS)}")
+    return row
+
+
+def _event_type(body: dict[str, Any]) -> str:
+    """The event type of a forwarded callback, or an empty string."""
+    for name in ("rawData", "ParsedNotify"):
+        value = body.get(name)
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = _forwarded(value)
+        if isinstance(value, dict) and isinstance(value.get("event_type"), str) and value["event_type"]:
+            return str(value["event_type"])
+    return ""
+
+
+def _forwarded(text: str) -> Any:
+    try:
+        return json_body.parse(text.encode())
+    except json_body.BadJson:
+        return None
+
+
+def _require_size(raw: bytes, row: Action | Callback | None) -> None:
+    limit = MAX_BODY if isinstance(row, Action) else MAX_FORWARD
+    if len(raw) > limit:
+        raise BodyTooLarge(f"the body exceeds {limit} bytes")
+
+
+def _parse(raw: bytes, incoming: Request, *, is_callback: bool) -> dict[str, Any]:
+    """The body as an object: JSON, or a form where the request says so; an empty one is `{}`.
+
+    A callback is JSON whatever its Content-Type says.
+    """
+    if not raw.strip() and not is_callback:
+        return {}
+    is_form = incoming.mimetype == "application/x-www-form-urlencoded" and not raw.lstrip().startswith(b"{")
+    if is_form and not is_callback:
+        return _parse_form(raw)
+    body = json_body.parse(raw)
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
+
+
+def _parse_form(raw: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=200)
+    except ValueError as error:
+        raise BadRequest("the body must be a JSON object or a form in UTF-8") from error
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        raise BadRequest("the form repeats a field")
+    return body
+
+
+EVENTS = {event: row for row in ACTIONS.values() if isinstance(row, Callback) for event in row.kind.events}

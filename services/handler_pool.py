@@ -1,0 +1,65 @@
+"""Runs callback handlers in a bounded number of threads, so that a slow one costs its own callback only."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from typing import Any
+
+from services.wechatpay.errors import NotificationPostponed
+
+log = logging.getLogger("pay.callback")
+
+
+class HandlerTimeout(Exception):
+    """The handler did not return in time; its late result is logged and dropped."""
+
+
+class HandlerPool:
+    """`size` handlers at a time, one per key."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._executor = ThreadPoolExecutor(size, thread_name_prefix="handler")
+        self._lock = threading.Lock()
+        self._running: set[Hashable] = set()
+
+    def run(self, key: Hashable, handler: Callable[[], Any], timeout: float) -> Any:
+        """The handler's result, or what it raised.
+
+        Raises HandlerTimeout after `timeout` seconds, NotificationPostponed when the handler for this key
+        is still running or all threads are busy.
+        """
+        with self._lock:
+            if key in self._running:
+                raise NotificationPostponed("the same notification is still being handled")
+            if len(self._running) >= self._size:
+                raise NotificationPostponed("all handler threads are busy")
+            self._running.add(key)
+        context = contextvars.copy_context()
+        future = self._executor.submit(context.run, self._guarded, key, handler)
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            if future.done():  # the handler itself raised TimeoutError
+                raise
+            future.add_done_callback(_log_late)
+            raise HandlerTimeout(f"the handler did not return within {timeout:.1f} s") from None
+
+    def _guarded(self, key: Hashable, handler: Callable[[], Any]) -> Any:
+        try:
+            return handler()
+        finally:
+            with self._lock:
+                self._running.discard(key)
+
+
+def _log_late(future: Future[Any]) -> None:
+    error = future.exception()
+    log.error(
+        "a callback handler came back after FAIL was answered; its result is dropped",
+        extra={"fields": {"outcome": type(error).__name__ if error else "returned"}},
+    )

@@ -1,0 +1,316 @@
+"""What a merchant does: order, query, close, refund, transfer, and accept a notification."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from services.handler_pool import HandlerPool, HandlerTimeout
+from services.order_service import OrderService, Params, Refused
+from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Kind, Notification, Strategy
+from services.wechatpay.client import Reply
+from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
+from services.wechatpay.signer import Signer
+from utils.cloudbase_auth import Caller, KeysUnavailable
+from utils.logs import protect
+
+Result = dict[str, Any]
+
+log = logging.getLogger("pay.service")
+callback_log = logging.getLogger("pay.callback")
+
+
+class BadRequest(Exception):
+    """The request is well-formed but cannot be carried out as it is; answered 400."""
+
+
+class HookFailed(Exception):
+    """A merchant's `before_*` or `authorize` failed; nothing was sent."""
+
+
+class NotRecorded(Exception):
+    """WeChat Pay accepted, the merchant's handler did not keep it. `result` is what WeChat Pay answered.
+
+    `money_moves` tells a refund or transfer, which must not be sent again under a new number.
+    """
+
+    def __init__(self, what: str, result: Result | None, *, money_moves: bool) -> None:
+        self.result = result
+        self.money_moves = money_moves
+        super().__init__(what)
+
+
+class HandlerFailed(Exception):
+    """A callback handler raised, refused or did not return in time; WeChat Pay is to deliver again."""
+
+
+@dataclass(frozen=True)
+class Merchant:
+    """The merchant's own values, from the settings; times in seconds."""
+
+    merchant_id: str
+    app_id: str
+    service_app_id: str
+    notify_url_pay: str
+    notify_url_refunds: str
+    transfer_notify_url: str
+    handler_timeout: float
+
+    @property
+    def app_ids(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.app_id, self.service_app_id)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One way to pay: WeChat Pay's path, the answer's field, and how that becomes what the client needs."""
+
+    path: str
+    credential: str
+    finish: Callable[[Signer, str, Result], Result]
+
+
+SCENES = {
+    # [4012791856] [4012791877] [4012791834] [4013070347]
+    "jsapi": Scene(
+        "/v3/pay/transactions/jsapi", "prepay_id", lambda s, appid, d: s.jsapi_parameters(appid, d["prepay_id"])
+    ),
+    "native": Scene("/v3/pay/transactions/native", "code_url", lambda signer, appid, data: data),
+    "h5": Scene("/v3/pay/transactions/h5", "h5_url", lambda signer, appid, data: data),
+    "app": Scene(
+        "/v3/pay/transactions/app", "prepay_id", lambda s, appid, d: s.app_parameters(appid, d["prepay_id"])
+    ),
+}
+_TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
+
+
+class PayService:
+    """One method per thing a merchant does; each answers `{"status": int, "data": object}`.
+
+    `params` are validated. All calls raise ApiError and OutcomeUnknown of services.wechatpay.errors.
+    """
+
+    def __init__(
+        self, strategy: Strategy, merchant: Merchant, orders: OrderService, pool: HandlerPool
+    ) -> None:
+        self._strategy = strategy
+        self._merchant = merchant
+        self._orders = orders
+        self._pool = pool
+        self._triggers: dict[Kind, Callable[[Params], Any]] = {
+            PAYMENT: orders.handler_unified_trigger,
+            REFUND: orders.handler_refund_trigger,
+            TRANSFER: orders.handler_transfer_trigger,
+        }
+
+    def order(self, scene_name: str, params: Params, caller: Caller) -> Result:
+        """Place an order; `amount.total` in cents. `data` is what the front end pays with."""
+        scene = SCENES[scene_name]
+        params = self._hook(self._orders.before_unified, self._with_appid(params), caller)
+        payload = params | {
+            "mchid": self._merchant.merchant_id,
+            "notify_url": self._merchant.notify_url_pay,
+        }
+        reply = self._strategy.send("POST", scene.path, payload)
+        if not isinstance(reply.data.get(scene.credential), str):
+            raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
+        result = _result(reply, scene.finish(self._strategy.signer, payload["appid"], reply.data))
+        self._record("order", lambda: self._orders.handler_unified(payload), None, money_moves=False)
+        return result
+
+    def query_order(self, action: str, params: Params, caller: Caller) -> Result:
+        """An order by `out_trade_no` or `transaction_id` ([4012791859], [4012791858])."""
+        name = "out_trade_no" if "out_trade_no" in params else "transaction_id"
+        segment = "out-trade-no" if name == "out_trade_no" else "id"
+        path = f"/v3/pay/transactions/{segment}/{_quoted(params[name])}?mchid={self._merchant.merchant_id}"
+        return self._query(action, path, params, {name: params[name]})
+
+    def close_order(self, params: Params, caller: Caller) -> Result:
+        """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
+        path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
+        result = _result(self._strategy.send("POST", path, {"mchid": self._merchant.merchant_id}))
+        self._record("close", lambda: self._orders.handler_close(params), None, money_moves=False)
+        return result
+
+    def refund(self, params: Params, caller: Caller) -> Result:
+        """Ask for a refund, amounts in cents ([4013071036]); 200 means accepted, not refunded."""
+        params = self._hook(self._orders.before_refund, params, caller)
+        payload = params | {"notify_url": self._merchant.notify_url_refunds}
+        expect = {"out_refund_no": payload["out_refund_no"]}
+        result = _result(self._strategy.send("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
+        self._record("refund", lambda: self._orders.handler_refund(payload), result, money_moves=True)
+        return result
+
+    def query_refund(self, action: str, params: Params, caller: Caller) -> Result:
+        """A refund by `out_refund_no` ([4013071041])."""
+        number = params["out_refund_no"]
+        return self._query(
+            action, f"/v3/refund/domestic/refunds/{_quoted(number)}", params, {"out_refund_no": number}
+        )
+
+    def transfer(self, params: Params, caller: Caller) -> Result:
+        """Ask for a transfer of `transfer_amount` cents to a user ([4012716434]); he confirms it himself.
+
+        A `user_name` in clear is encrypted here. `data` gains `mchId` and `appId` for
+        wx.requestMerchantTransfer.
+        """
+        payload = self._hook(self._orders.before_transfer, self._with_appid(params), caller)
+        serial = ""
+        if "user_name" in payload:
+            serial, ciphertext = self._strategy.encrypt(payload["user_name"])
+            payload = payload | {"user_name": ciphertext}
+        if self._merchant.transfer_notify_url:
+            payload = payload | {"notify_url": self._merchant.transfer_notify_url}
+        expect = {"out_bill_no": payload["out_bill_no"]}
+        reply = self._strategy.send("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect)
+        result = _result(
+            reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
+        )
+        self._record(
+            "transfer", lambda: self._orders.handler_transfer(payload, reply.data), result, money_moves=True
+        )
+        return result
+
+    def cancel_transfer(self, params: Params, caller: Caller) -> Result:
+        """Ask to cancel an unconfirmed transfer ([4012716458]); asynchronous, query for the end."""
+        number = params["out_bill_no"]
+        path = f"{_TRANSFER_BILLS}/out-bill-no/{_quoted(number)}/cancel"
+        return _result(self._strategy.send("POST", path, expect={"out_bill_no": number}))
+
+    def query_transfer(self, action: str, params: Params, caller: Caller) -> Result:
+        """A transfer by `out_bill_no` or `transfer_bill_no` ([4012716437], [4012716457])."""
+        name = "out_bill_no" if "out_bill_no" in params else "transfer_bill_no"
+        path = f"{_TRANSFER_BILLS}/{name.replace('_', '-')}/{_quoted(params[name])}"
+        reply = self._strategy.send("GET", path, expect={name: params[name]})
+        authorize(self._orders, action, params | {"openid": reply.data.get("openid", "")}, caller)
+        return self._shown(action, params, reply)
+
+    def accept_notification(self, incoming: Incoming) -> None:
+        """Open a callback, check that it is ours, and have it handled; returns only if it was kept.
+
+        Raises HandlerFailed, or what `Strategy.open` raises.
+        """
+        notification = self._strategy.open(incoming)
+        self._require_ours(notification)
+        fields = {
+            "notification_id": notification.id,
+            "event_type": notification.event_type,
+            "evidence": notification.evidence,
+        }
+        kind = notification.kind
+        _protect_people(notification.plaintext)
+        if kind is None:
+            callback_log.warning("notification of a type that is not handled", extra={"fields": fields})
+            return
+        fields["number"] = notification.plaintext[kind.number]
+        callback_log.info("notification believed", extra={"fields": fields})
+        left = min(self._merchant.handler_timeout, incoming.deadline - time.monotonic())
+        if left <= 0:
+            raise NotificationPostponed("no time left for the handler")
+        handler = self._triggers[kind]
+        try:
+            kept = self._pool.run(
+                (kind.name, fields["number"]), lambda: handler(notification.plaintext), left
+            )
+        except (NotificationPostponed, HandlerTimeout):
+            raise
+        except Exception as error:
+            raise HandlerFailed(f"the {kind.name} handler raised {type(error).__name__}") from error
+        if not _is_kept(kept):
+            raise HandlerFailed(f"the {kind.name} handler did not return None, True or code SUCCESS")
+
+    def _require_ours(self, notification: Notification) -> None:
+        """The merchant, and for payments the appid, must be ours; transfers say mch_id ([4012712115])."""
+        plaintext, kind = notification.plaintext, notification.kind
+        merchant = plaintext.get("mchid", plaintext.get("mch_id"))
+        if merchant != self._merchant.merchant_id and not (kind is None and merchant is None):
+            raise NotificationRefused("the notification is for another merchant")
+        if kind is PAYMENT and plaintext.get("appid") not in self._merchant.app_ids:
+            raise NotificationRefused("the notification is for another appid")
+
+    def _with_appid(self, params: Params) -> Params:
+        params = dict(params)
+        use_service_account = params.pop("useServiceAccount", False)
+        if use_service_account and not self._merchant.service_app_id:
+            raise BadRequest("useServiceAccount=true but service_app_id env var is not configured")
+        if use_service_account:
+            return params | {"appid": self._merchant.service_app_id}
+        return {"appid": self._merchant.app_ids[0]} | params
+
+    def _hook(
+        self, hook: Callable[[Params, Caller], Params | None], params: Params, caller: Caller
+    ) -> Params:
+        """What `before_*` returns; it works on a copy, so that None means unchanged whatever it did."""
+        try:
+            changed = hook(copy.deepcopy(params), caller)
+        except Refused:
+            raise
+        except Exception as error:
+            raise HookFailed("the order service could not prepare this") from error
+        if changed is None:
+            return params
+        if not isinstance(changed, Mapping):
+            raise HookFailed("before_* must return the params to send, or None")
+        return dict(changed)
+
+    def _record(
+        self, what: str, handler: Callable[[], Any], result: Result | None, *, money_moves: bool
+    ) -> None:
+        try:
+            if _is_kept(handler()):
+                return
+        except Exception as error:
+            raise NotRecorded(what, result, money_moves=money_moves) from error
+        raise NotRecorded(what, result, money_moves=money_moves)
+
+    def _query(self, action: str, path: str, params: Params, expect: Mapping[str, str]) -> Result:
+        return self._shown(action, params, self._strategy.send("GET", path, expect=expect))
+
+    def _shown(self, action: str, params: Params, reply: Reply) -> Result:
+        _protect_people(reply.data)
+        try:
+            shown = self._orders.handler_query(action, params, reply.data)
+        except Refused:
+            raise
+        except Exception as error:
+            raise NotRecorded("query", None, money_moves=False) from error
+        if not _is_kept(shown):
+            raise NotRecorded("query", None, money_moves=False)
+        return _result(reply)
+
+
+def authorize(orders: OrderService, action: str, params: Params, caller: Caller) -> None:
+    """Ask the order service whether `caller` may; raises Refused, KeysUnavailable or HookFailed."""
+    try:
+        orders.authorize(action, params, caller)
+    except (Refused, KeysUnavailable):
+        raise
+    except Exception as error:
+        raise HookFailed("authorize failed") from error
+
+
+def _is_kept(outcome: Any) -> bool:
+    return outcome is None or outcome is True or (
+        isinstance(outcome, Mapping) and outcome.get("code") == "SUCCESS"
+    )
+
+
+def _protect_people(data: Mapping[str, Any]) -> None:
+    """Keep the openid and name in WeChat Pay's data out of whatever is logged from here on."""
+    payer = data.get("payer")
+    openid = payer.get("openid") if isinstance(payer, Mapping) else None
+    protect(openid, data.get("openid"), data.get("user_name"))
+
+
+def _quoted(number: str) -> str:
+    # As WeChat Pay's own SDK does: `|` and `@` encoded, `*` not.
+    return quote(number, safe="*")
+
+
+def _result(reply: Reply, data: Result | None = None) -> Result:
+    return {"status": reply.status, "data": reply.data if data is None else data}

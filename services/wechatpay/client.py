@@ -1,0 +1,243 @@
+"""One call to WeChat Pay: serialise once, sign those bytes, send those bytes, verify the answer's bytes.
+
+Two hosts serve the same API and the signature does not cover the host ([4012075113]). What leaves the
+outcome unknown is tried once more on the other host with the same number and the same bytes, signed anew:
+every write of this API is idempotent by the merchant's own number.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from services.wechatpay.certificates import read_certificates
+from services.wechatpay.cipher import encrypt_oaep
+from services.wechatpay.errors import (
+    ApiError,
+    DecryptionFailed,
+    KeysUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+    ServerFault,
+    SignatureInvalid,
+    TimedOut,
+    Unverifiable,
+)
+from services.wechatpay.keys import KeyRing, PlatformCertificate, verify_signature
+from services.wechatpay.signer import Signer
+from services.wechatpay.transport import Answer, Transport
+
+# Where 429 does not mean "not processed" ([4013071036], [4012716434]).
+_UNKNOWN_WHEN_LIMITED = ("/v3/refund/", "/v3/fund-app/")
+_BACK_OFF = (0.5, 1.0)  # seconds before a second try after 429
+
+Result = TypeVar("Result")
+log = logging.getLogger("pay.wechatpay")
+
+
+class Reply(NamedTuple):
+    """A verified answer: HTTP status (200 or 204) and the parsed object ({} for 204)."""
+
+    status: int
+    data: dict[str, Any]
+
+
+class Client:
+    """WeChat Pay APIv3 for one merchant.
+
+    `hosts` are the base URLs of the main and the backup host, `timeout` the seconds for one call in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        signer: Signer,
+        api_v3_key: bytes,
+        public_key_id: str,
+        public_key: RSAPublicKey | None,
+        hosts: tuple[str, str],
+        timeout: float,
+        user_agent: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.signer = signer
+        self.keys = KeyRing(
+            public_key_id=public_key_id, public_key=public_key, fetch=self._download_certificates, clock=clock
+        )
+        self._transport = transport
+        self._api_v3_key = api_v3_key
+        self._hosts = hosts
+        self._timeout = timeout
+        self._user_agent = user_agent
+        self._clock = clock
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        serial: str = "",
+        expect: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        try_timeout: float | None = None,
+    ) -> Reply:
+        """Call WeChat Pay and return its verified answer.
+
+        `path` is path and query, segments already percent-encoded. `serial` names the key that encrypted a
+        field of `body`. `expect` are fields that the answer must repeat, so that no answer to another call
+        is taken for this one's. `timeout` bounds the whole call and `try_timeout` each of the two tries,
+        both in seconds. Raises ApiError or OutcomeUnknown.
+        """
+        deadline = time.monotonic() + (timeout or self._timeout)
+        content = b"" if body is None else _serialise(body)
+        try:
+            self.keys.prepare(deadline)
+        except KeysUnavailable as error:
+            raise Unverifiable(f"nothing was sent: {error}") from error
+        serial = serial or self.keys.public_key_id
+
+        def attempt(host: str, limit: float) -> Reply:
+            answer = self._exchange(method, host, path, content, serial, min(limit, try_timeout or limit))
+            return self._accept(answer, method, path, expect or {}, deadline)
+
+        return self._twice(attempt, deadline)
+
+    def encrypt(self, text: str) -> tuple[str, str]:
+        """Serial of the key used, and the ciphertext of a sensitive field ([4013053257]).
+
+        Raises OutcomeUnknown (nothing was sent) when there is no key to encrypt with.
+        """
+        try:
+            self.keys.prepare(time.monotonic() + self._timeout)
+            serial, key = self.keys.encryption_key()
+        except KeysUnavailable as error:
+            raise Unverifiable(f"nothing was sent: {error}") from error
+        return serial, encrypt_oaep(key, text)
+
+    def _twice(self, attempt: Callable[[str, float], Result], deadline: float) -> Result:
+        """Run `attempt(host, seconds)` on the main host and, where that settles nothing, on the backup."""
+        main, backup = self._hosts
+        try:
+            return attempt(main, _left(deadline) / 2)
+        except (OutcomeUnknown, ApiError) as error:
+            limited = isinstance(error, RateLimited) or (isinstance(error, ApiError) and error.status == 429)
+            if isinstance(error, ApiError) and not limited:
+                raise
+            pause = random.uniform(*_BACK_OFF) if limited else 0.0  # noqa: S311
+            if _left(deadline) < 2 * pause:
+                raise
+            time.sleep(pause)
+        return attempt(main if limited else backup, _left(deadline))
+
+    def _exchange(
+        self, method: str, host: str, path: str, content: bytes, serial: str, limit: float
+    ) -> Answer:
+        """Send once; log the try. Raises Unreachable or TimedOut."""
+
+        def headers(target: str) -> dict[str, str]:
+            values = {
+                "Accept": "application/json",
+                "User-Agent": self._user_agent,
+                "Authorization": self.signer.authorization(method, target, content),
+            }
+            if content:
+                values["Content-Type"] = "application/json"
+            if serial:
+                values["Wechatpay-Serial"] = serial
+            return values
+
+        started = time.monotonic()
+        fields: dict[str, Any] = {"method": method, "path": path.partition("?")[0], "host": host}
+        try:
+            answer = self._transport.send(method, host + path, content, headers, timeout=limit)
+            fields |= {"status": answer.status, "wechat_request_id": answer.headers.get("Request-ID", "")}
+            return answer
+        except OutcomeUnknown as error:
+            fields |= {"status": 0, "error": str(error)}
+            raise
+        finally:
+            fields["duration_ms"] = round((time.monotonic() - started) * 1000, 1)
+            log.info("wechatpay call", extra={"fields": fields})
+
+    def _accept(
+        self, answer: Answer, method: str, path: str, expect: Mapping[str, str], deadline: float
+    ) -> Reply:
+        """Judge an answer: the verified good one, or the exception that says what is known."""
+        status, request_id = answer.status, answer.headers.get("Request-ID", "")
+        if status >= 500:
+            raise ServerFault(f"WeChat Pay answered {status}", status=status, body=_parse(answer.body))
+        if status == 429 and method == "POST" and path.startswith(_UNKNOWN_WHEN_LIMITED):
+            raise RateLimited("WeChat Pay answered 429", status=status, body=_parse(answer.body))
+        if 400 <= status and "Wechatpay-Signature" not in answer.headers:
+            raise ApiError(status, _parse(answer.body), signed=False, request_id=request_id)
+        try:
+            self.keys.verify(answer.headers, answer.body, deadline)
+        except (SignatureInvalid, KeysUnavailable) as error:
+            raise Unverifiable(f"WeChat Pay's answer cannot be verified: {error}") from error
+        data = _parse(answer.body)
+        if 400 <= status:
+            raise ApiError(status, data, signed=True, request_id=request_id)
+        if status == 202:
+            raise ServerFault("WeChat Pay accepted the call but has not processed it", status=status, body=data)
+        if status == 204:
+            return Reply(status, {})
+        if status != 200 or not isinstance(data, dict):
+            raise Unverifiable(f"WeChat Pay's answer ({status}) is not a JSON object")
+        for name, value in expect.items():
+            if data.get(name) != value:
+                raise Unverifiable(f"WeChat Pay's answer is for another {name}")
+        return Reply(status, data)
+
+    def _download_certificates(self, deadline: float) -> list[PlatformCertificate]:
+        """Platform certificates: decrypted first, then the answer is verified with one of them ([4012551764])."""
+
+        def attempt(host: str, limit: float) -> list[PlatformCertificate]:
+            answer = self._exchange("GET", host, "/v3/certificates", b"", "", limit)
+            if answer.status >= 500:
+                raise ServerFault(f"WeChat Pay answered {answer.status}", status=answer.status)
+            if answer.status != 200:
+                raise ApiError(answer.status, _parse(answer.body), signed=False)
+            try:
+                certificates = read_certificates(answer.body, self._api_v3_key)
+                known = self.keys.fixed | {certificate.serial.upper(): certificate.public_key for certificate in certificates}
+                verify_signature(answer.headers, answer.body, partial(_lookup, known), self._clock())
+            except (DecryptionFailed, SignatureInvalid) as error:
+                raise Unverifiable(f"platform certificates: {error}") from error
+            return certificates
+
+        return self._twice(attempt, deadline)
+
+
+def _lookup(known: Mapping[str, RSAPublicKey], serial: str) -> RSAPublicKey:
+    try:
+        return known[serial.upper()]
+    except KeyError as error:
+        raise SignatureInvalid("Wechatpay-Serial is not among the certificates sent") from error
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimedOut("no time left to call WeChat Pay")
+    return left
+
+
+def _serialise(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _parse(body: bytes) -> Any:
+    """The parsed answer; None when it is empty or not JSON (a gateway's HTML page is nobody's business)."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,122 @@
+"""The one module that opens connections to WeChat Pay, and the only importer of `requests`.
+
+One session per process, used concurrently only for `send` of prepared requests: no cookies, no redirects,
+no proxy or netrc look-ups. A whole answer has one deadline, whatever the pace at which it drips in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NamedTuple
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from services.wechatpay.errors import TimedOut, Unreachable
+
+__all__ = ["Answer", "BaseAdapter", "Transport"]
+
+CONNECT_TIMEOUT = 2.0
+# WeChat Pay closes connections that are idle for 8 s (Keep-Alive: timeout=8, [4013053249]);
+# a little less here, so that its close does not meet our next request.
+IDLE_LIMIT = 7.0
+MAX_BODY = 8 * 1024 * 1024
+
+
+class Answer(NamedTuple):
+    """An answer as received: nothing in it is proved yet. `headers` are case-insensitive."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Sends one request, once. `adapter` replaces the network (any `requests` adapter)."""
+
+    def __init__(self, adapter: BaseAdapter | None = None, *, connections: int = 64) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = adapter or _Adapter(connections)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers_for: Callable[[str], dict[str, str]],
+        *,
+        timeout: float,
+    ) -> Answer:
+        """Send and read the whole answer within `timeout` seconds.
+
+        `headers_for(target)` is asked for the headers once path and query stand exactly as they will be
+        sent, because they are signed. Raises Unreachable or TimedOut.
+        """
+        deadline = time.monotonic() + timeout
+        prepared = requests.Request(method, url, data=body or None).prepare()
+        prepared.headers.update(headers_for(prepared.path_url))
+        limit: Any = urllib3.Timeout(total=timeout, connect=min(CONNECT_TIMEOUT, timeout), read=timeout)
+        try:
+            response = self._session.send(prepared, stream=True, timeout=limit, allow_redirects=False)
+            with response:
+                content = _read(response.raw, deadline)
+                return Answer(response.status_code, response.headers, content)
+        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            raise TimedOut(f"no whole answer from WeChat Pay within {timeout:.1f} s") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(f"no answer from WeChat Pay ({type(error).__name__})") from error
+
+
+def _read(raw: urllib3.HTTPResponse, deadline: float) -> bytes:
+    chunks, size = [], 0
+    while chunk := raw.read1(65536, decode_content=False):
+        chunks.append(chunk)
+        size += len(chunk)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if size > MAX_BODY:
+            raise Unreachable(f"WeChat Pay's answer exceeds {MAX_BODY} bytes")
+        socket = getattr(raw.connection, "sock", None)
+        if socket is not None:
+            socket.settimeout(left)
+    return b"".join(chunks)
+
+
+class _FreshConnections:
+    """Mixin for urllib3 pools: a connection that was idle for too long is not used again."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        conn = super()._get_conn(timeout)  # type: ignore[misc]
+        if time.monotonic() - getattr(conn, "idle_since", float("inf")) > IDLE_LIMIT:
+            conn.close()
+        return conn
+
+
+class _HTTPPool(_FreshConnections, urllib3.HTTPConnectionPool):
+    pass
+
+
+class _HTTPSPool(_FreshConnections, urllib3.HTTPSConnectionPool):
+    pass
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
