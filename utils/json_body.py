@@ -1,0 +1,89 @@
+"""Strict JSON for bodies that strangers send."""
+
+import json
+from itertools import accumulate
+from math import isfinite
+from typing import Any, NoReturn
+
+MAX_NUMBER_LENGTH = 64  # characters; converting a number of any length would take quadratic time
+
+
+class BadJson(ValueError):
+    """A body that is not strict JSON; the text is fit for the caller and never quotes the body."""
+
+
+def parse(raw: bytes, *, max_depth: int = 64) -> Any:
+    """Return the JSON value that `raw` holds, in UTF-8, at most `max_depth` arrays and objects deep.
+
+    Raises BadJson for everything else: an empty body, another encoding, a byte order mark, text after the
+    value, NaN and Infinity, numbers too long or too large, a key twice in one object, lone surrogates.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadJson(f"the body must be UTF-8; byte {error.start + 1} is not") from None
+    if text.startswith("\ufeff"):
+        raise BadJson("the body must not start with a byte order mark")
+    if not text.strip():
+        raise BadJson("the body is empty; JSON is expected")
+    if raw.count(b"[") + raw.count(b"{") > max_depth and _depth(raw) > max_depth:
+        raise BadJson(f"the body must not be nested deeper than {max_depth} levels")
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise BadJson(f"the body is not valid JSON: {error.msg} at {where}") from None
+    if b"\\ud" in raw or b"\\uD" in raw:  # in valid UTF-8, only an escape can write a surrogate
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    """How deep the brackets outside strings go; exact up to the first syntax error, where parsing ends."""
+    without_escapes = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(without_escapes.split(b'"')[::2])
+    steps = outside_strings.translate(_BRACKET_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadJson("the body holds half of a \\ud800-\\udfff surrogate pair") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise BadJson("the body holds an object with the same key twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    _refuse_long_number(digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    _refuse_long_number(digits)
+    number = float(digits)
+    if not isfinite(number):
+        raise BadJson("the body holds a number that is too large")
+    return number
+
+
+def _refuse_long_number(digits: str) -> None:
+    if len(digits) > MAX_NUMBER_LENGTH:
+        raise BadJson(f"the body holds a number of more than {MAX_NUMBER_LENGTH} characters")
+
+
+def _constant(_name: str) -> NoReturn:
+    raise BadJson("the body holds NaN or Infinity, which JSON does not know")
+
+
+_BRACKET_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
