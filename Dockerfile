@@ -1,0 +1,27 @@
+# CloudBase Cloud Run. Public access has to be off, or callerHeaders=ignored set: see the README.
+FROM python:3.13-slim
+
+ENV PORT=80 \
+    PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /app
+COPY requirements.txt ./
+RUN pip install --only-binary=:all: -r requirements.txt
+
+COPY gunicorn.conf.py app.py ./
+COPY config ./config
+COPY controllers ./controllers
+COPY routes ./routes
+COPY services ./services
+COPY utils ./utils
+
+# Byte code now: the process may not write any later.
+RUN python -m compileall -q .
+
+# Container runtimes start at net.ipv4.ip_unprivileged_port_start=0, so port 80 needs no root. Where an
+# engine differs, set PORT to 8080 in the service's settings.
+USER 65534:65534
+EXPOSE 80
+CMD ["python", "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:app"]

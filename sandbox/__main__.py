@@ -1,0 +1,121 @@
+"""`python -m sandbox`: a WeChat Pay of one's own, until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from sandbox.core import SIGN_MODES, Sandbox
+from sandbox.credentials import write_private
+from sandbox.keys import KEY_MODES
+from sandbox.server import is_loopback
+
+TOLD_TWICE = "--i-know-this-is-not-loopback"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not is_loopback(options.host) and not options.not_loopback:
+        parser.error(
+            f"--host {options.host} is reachable by others, who could then do anything here; "
+            f"give {TOLD_TWICE} as well if that is meant"
+        )
+    try:
+        sandbox = Sandbox(
+            options.function,
+            options.sign_mode,
+            options.key_mode,
+            options.state,
+            address=options.host,
+            port=options.port,
+            backup_port=options.backup_port,
+            forward_path=options.forward_path or None,
+        )
+    except (OSError, ValueError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    env_file = options.state / "function.env"
+    write_private(env_file, _shell(sandbox.env(tokens=True)))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with sandbox:
+        print(_welcome(sandbox, env_file), flush=True)
+        stop.wait()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox",
+        description="The other side of WeChat Pay APIv3 on this machine: it checks every signature, keeps "
+        "orders, refunds and transfers, signs its answers, notifies the function, plays CloudBase's "
+        "Integration Center and API gateway, and misbehaves on request. No money, no account, no network.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--port", type=int, default=8900, help="main host and control API; 0 takes a free one"
+    )
+    parser.add_argument("--backup-port", type=int, default=8901, help="backup host; 0 takes a free one")
+    parser.add_argument("--function", default="http://127.0.0.1:9000", help="base URL of the function")
+    parser.add_argument(
+        "--sign-mode",
+        choices=SIGN_MODES,
+        default="gateway",
+        help="who notifies the function: the Integration Center, or WeChat Pay itself",
+    )
+    parser.add_argument("--key-mode", choices=KEY_MODES, default="public_key", help="how WeChat Pay signs")
+    parser.add_argument(
+        "--forward-path",
+        default="/",
+        metavar="PATH",
+        help="where the Integration Center posts; empty: the path of the notify_url",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".sandbox"),
+        metavar="DIR",
+        help="folder of the generated credentials and of function.env",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
+    parser.add_argument(
+        TOLD_TWICE,
+        dest="not_loopback",
+        action="store_true",
+        help="needed with a --host that others can reach",
+    )
+    return parser
+
+
+def _shell(variables: dict[str, str]) -> str:
+    lines = []
+    for name, value in variables.items():
+        one_line = value.strip().replace("\n", "\\n")
+        quoted = one_line.replace("'", "'\\''")
+        lines.append(f"{name}='{quoted}'\n")
+    return "".join(lines)
+
+
+def _welcome(sandbox: Sandbox, env_file: Path) -> str:
+    return "\n".join(
+        (
+            "WeChat Pay sandbox: invented merchant, no real money.",
+            f"  WeChat Pay, main host    {sandbox.url}",
+            f"  WeChat Pay, backup host  {sandbox.backup_url}",
+            f"  API gateway              {sandbox.url}/v1/functions/<name>?webfn=true",
+            f"  control API              {sandbox.url}/sandbox/state",
+            f"  notifies the function at {sandbox.function}",
+            f"  modes                    {sandbox.sign_mode}, {sandbox.keys.key_mode}",
+            f"  merchant                 {sandbox.credentials.merchant_id}, app {sandbox.credentials.app_id}",
+            f"  the function's variables {env_file}",
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""`make run`: the whole payment loop on this machine, through real HTTP, told step by step.
+
+The sandbox plays WeChat Pay, the mini program's platform and the API gateway; the function runs under gunicorn
+with the command of `scf_bootstrap`. Each step is checked, and the first that is not as expected ends the run
+with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox import outbound
+from sandbox.core import Sandbox
+from sandbox.records import Delivery
+
+ROOT = Path(__file__).resolve().parent.parent
+OPENID = "oSandboxUser0000000000000001"
+# Variables of the caller's shell that the function gets too: one's own order service can be tried.
+PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "logLevel")
+
+
+class NotAsExpected(Exception):
+    """A step went another way than it must."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the loop instead of staying up")
+    parser.add_argument("--port", type=int, default=3000, help="the function's port; a free one if it is taken")
+    parser.add_argument("--sandbox-port", type=int, default=8900, help="likewise for the sandbox")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    address = f"127.0.0.1:{_free_port(options.port)}"
+    sandbox = Sandbox(f"http://{address}", state=ROOT / ".sandbox", port=_free_port(options.sandbox_port))
+    operator_key = secrets.token_urlsafe(32)
+    with sandbox, _Function(address, sandbox.env(tokens=True, operatorKey=operator_key)) as function:
+        try:
+            function.await_start()
+            _say(f"WeChat Pay sandbox  {sandbox.url}")
+            _say(f"function            http://{address}   (gunicorn, started as scf_bootstrap does)")
+            _play(sandbox, function, operator_key)
+        except NotAsExpected as fault:
+            _say(f"\nFAILED: {fault}\n\nThe function's last log lines:")
+            _say("\n".join(function.lines[-12:]))
+            return 1
+        _say("\nThe whole loop went as expected.")
+        if not options.once:
+            _stay_up(sandbox, function)
+    return 0
+
+
+def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
+    number = f"DEMO{time.strftime('%Y%m%d')}{secrets.token_hex(4)}"
+    _step(1, "A mini program orders (wx.cloud.callHTTPFunction: the platform adds the openid)")
+    order = {"description": "A cup of tea", "out_trade_no": number, "amount": {"total": 20, "currency": "CNY"}}
+    paid_with = _answered(sandbox.call_http_function("/wx-pay/wxpay_order", order, openid=OPENID))
+    _show(f"POST /wx-pay/wxpay_order -> 200, package {paid_with['package']}, signed for wx.requestPayment")
+
+    _step(2, "The user pays 0.20 yuan; WeChat Pay reports it through the Integration Center")
+    _delivered(sandbox.pay(number), function, f"payment result: {number} SUCCESS", "PAID")
+
+    _step(3, "The mini program asks how it went")
+    query = {"out_trade_no": number}
+    state = _answered(
+        sandbox.call_http_function("/wx-pay/wxpay_query_order_by_out_trade_no", query, openid=OPENID)
+    )
+    _expect(state["trade_state"] == "SUCCESS", f"trade_state SUCCESS, not {state['trade_state']}")
+    _show(f"trade_state {state['trade_state']}, transaction_id {state['transaction_id']}")
+
+    _step(4, "The operator refunds 0.05 yuan of it (x-operator-key)")
+    refund_number = f"R{number}"
+    refund = {
+        "out_trade_no": number,
+        "out_refund_no": refund_number,
+        "reason": "a small discount",
+        "amount": {"refund": 5, "total": 20, "currency": "CNY"},
+    }
+    path, asked_before = "/wx-pay/wxpay_refund", len(sandbox.requests)
+    refused = sandbox.call_http_function(path, refund, openid=OPENID)
+    _expect(refused.status == 403, f"403 for a refund without the key, not {refused.status}")
+    _expect(len(sandbox.requests) == asked_before, "that nothing reached WeChat Pay without the key")
+    _show("without the key: 403, nothing sent")
+    accepted = _answered(
+        sandbox.call_http_function(path, refund, openid=OPENID, headers={"X-Operator-Key": operator_key})
+    )
+    _expect(accepted["status"] == "PROCESSING", f"refund status PROCESSING, not {accepted['status']}")
+    _show(f"with the key: accepted, refund_id {accepted['refund_id']}, status PROCESSING")
+
+    _step(5, "The refund arrives; WeChat Pay reports that too")
+    line = f"refund result: {refund_number} SUCCESS"
+    _delivered(sandbox.settle_refund(refund_number), function, line, "REFUNDED")
+
+    _step(6, "A web page orders a QR code (API gateway, Bearer token, _action in the body)")
+    qr_number = f"QR{number}"
+    qr_order = {**order, "_action": "wxpay_order_native", "out_trade_no": qr_number}
+    headers = {"Authorization": f"Bearer {sandbox.token('user')}", "Content-Type": "application/json"}
+    gateway = "/v1/functions/pay-common?webfn=true"
+    reply = outbound.post(sandbox.url, gateway, headers, json.dumps(qr_order).encode(), 15)
+    _show(f"POST {gateway} -> 200, code_url {_answered(reply)['code_url']}")
+
+    _step(7, "Somebody scans it and pays")
+    deliveries = sandbox.pay(qr_number, openid=OPENID)
+    _delivered(deliveries, function, f"payment result: {qr_number} SUCCESS", "PAID")
+    unverified = [request for request in sandbox.requests if not request.verified]
+    _expect(not unverified, f"every request to WeChat Pay signed correctly, but {len(unverified)} were not")
+    _show(f"WeChat Pay verified the signature of all {len(sandbox.requests)} requests")
+
+
+def _delivered(deliveries: list[Delivery], function: _Function, line: str, outcome: str) -> None:
+    """Both sides must agree: the sandbox's record of the delivery and the function's own handler."""
+    last = deliveries[-1]
+    _show(f"delivery {last.event_type} -> {last.status} {last.answer.decode(errors='replace').strip()}")
+    _expect(last.acknowledged and b"SUCCESS" in last.answer, f"an acknowledged {last.event_type}")
+    handled = function.handler_line(line) if function.default_orders else "own order service acknowledged"
+    _show(f"function: {handled}  =>  {outcome}")
+
+
+def _answered(reply: outbound.Reply) -> dict[str, Any]:
+    """WeChat Pay's data inside a success answer of the function."""
+    body = reply.json
+    _expect(
+        reply.status == 200 and isinstance(body, dict) and body.get("code") == 0,
+        f"HTTP 200 and code 0, not {reply.status} {body or reply.error}",
+    )
+    data: dict[str, Any] = body["data"]["data"]
+    return data
+
+
+def _stay_up(sandbox: Sandbox, function: _Function) -> None:
+    number = f"TRY{secrets.token_hex(4)}"
+    call = f"curl -s {function.url}/wx-pay"
+    headers = f"-H 'Content-Type: application/json' -H 'x-wx-source: wx_client' -H 'x-wx-openid: {OPENID}'"
+    order = json.dumps({"description": "Tea", "out_trade_no": number, "amount": {"total": 20}})
+    _say("\nBoth stay up until Ctrl-C. To try: order, pay, query.\n")
+    _say(f"{call}/wxpay_order {headers} -d '{order}'\n")
+    _say(f"curl -s -X POST {sandbox.url}/sandbox/orders/{number}/pay\n")
+    query = json.dumps({"out_trade_no": number})
+    _say(f"{call}/wxpay_query_order_by_out_trade_no {headers} -d '{query}'")
+    try:
+        function.wait()
+    except (KeyboardInterrupt, SystemExit):
+        _say("\nstopped")
+
+
+class _Function:
+    """The function under gunicorn as a child process, and its log."""
+
+    def __init__(self, address: str, env: dict[str, str]) -> None:
+        self.url = f"http://{address}"
+        self.lines: list[str] = []
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self.default_orders = not passed_on.get("orderService")
+        self._process = subprocess.Popen(
+            _server_command(address),
+            cwd=ROOT,
+            env={**passed_on, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> _Function:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def await_start(self) -> None:
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):  # noqa: S310 - loopback
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise NotAsExpected("the function answers /healthz within 20 s")
+
+    def handler_line(self, ending: str) -> str:
+        """The handler's own log line that ends so."""
+        found = _soon(lambda: next((m for m in map(_message, list(self.lines)) if m.endswith(ending)), None))
+        if found is None:
+            raise NotAsExpected(f"a log line of the order handler: ... {ending}")
+        return found
+
+    def wait(self) -> None:
+        self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))  # noqa: PERF402 - each line is wanted as soon as it is there
+
+
+def _server_command(address: str) -> list[str]:
+    """The last line of scf_bootstrap with this interpreter and a loopback address."""
+    words = shlex.split((ROOT / "scf_bootstrap").read_text().rstrip().splitlines()[-1])
+    return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[2:])]  # noqa: S104
+
+
+def _message(line: str) -> str:
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _soon(look: Callable[[], str | None]) -> str | None:
+    give_up = time.monotonic() + 3
+    while (found := look()) is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return found
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted`, or any free port where somebody else has it."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise NotAsExpected("a free port on 127.0.0.1")
+
+
+def _expect(condition: bool, expectation: str) -> None:
+    if not condition:
+        raise NotAsExpected(f"expected {expectation}")
+
+
+def _step(number: int, title: str) -> None:
+    _say(f"\n{number}. {title}")
+
+
+def _show(text: str) -> None:
+    _say(f"   {text}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""How WeChat Pay says no."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class Refusal(Exception):
+    """An error answer: HTTP status, code, message and, for some, where the fault lies.
+
+    `signed` is False for what the real gateway refuses before any business code runs.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        detail: dict[str, Any] | None = None,
+        signed: bool = True,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.signed = signed
+
+    def body(self) -> bytes:
+        if not self.code:
+            return b""
+        content: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.detail:
+            content["detail"] = self.detail
+        return json.dumps(content, ensure_ascii=False).encode()
+
+
+def bad_field(field: str, issue: str, value: Any = None, *, location: str = "body") -> Refusal:
+    """400 PARAM_ERROR; `field` is a JSON Pointer for the body, a parameter name for `url` and `query`."""
+    detail = {"field": field, "issue": issue, "location": location}
+    if value is not None:
+        detail["value"] = value
+    return Refusal(400, "PARAM_ERROR", f"{field} {issue}", detail=detail)
+
+
+def bad_sign(message: str) -> Refusal:
+    """401 SIGN_ERROR [4012072670]: comes from the gateway, hence without a signature of its own."""
+    return Refusal(401, "SIGN_ERROR", message, signed=False)
+
+
+def no_such_route() -> Refusal:
+    return Refusal(404, "", "", signed=False)
+
+
+def wrong_method() -> Refusal:
+    return Refusal(405, "", "", signed=False)

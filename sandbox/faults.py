@@ -1,0 +1,100 @@
+"""Misbehaviour of the WeChat Pay face, switched on one kind at a time or several together."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+from sandbox.crypto import Signer
+from sandbox.server import Answer, Request
+from sandbox.spoils import KINDS, Fault
+
+HOSTS = ("any", "main", "backup")
+
+
+class Faults:
+    """The switches. `on_refuse(host)` has to close ports, `on_clear()` to open them again."""
+
+    def __init__(self, on_refuse: Callable[[str], None], on_clear: Callable[[], None]) -> None:
+        self._on_refuse = on_refuse
+        self._on_clear = on_clear
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._closing = threading.Event()
+
+    def add(
+        self,
+        kind: str,
+        *,
+        times: int | None = None,
+        host: str = "any",
+        path: str = "",
+        processed: bool | None = None,
+        seconds: float | None = None,
+    ) -> Fault:
+        """Switch a fault on. Raises ValueError, and changes nothing, when the combination makes no sense."""
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+        if host not in HOSTS:
+            raise ValueError(f"host must be one of {', '.join(HOSTS)}")
+        if times is not None and times < 1:
+            raise ValueError("times must be 1 or more, or left out")
+        nature = KINDS[kind]
+        if kind == "refuse" and (times is not None or path):
+            raise ValueError("refuse closes the whole port until cleared: times and path do not apply")
+        if processed is not None and nature.processed is None:
+            raise ValueError(f"processed does not apply to {kind}: it spoils the true answer")
+        if seconds is not None and not nature.seconds:
+            raise ValueError(f"seconds does not apply to {kind}")
+        if seconds is not None and not 0 < seconds <= 600:
+            raise ValueError("seconds must be above 0 and at most 600")
+        if processed is None:
+            processed = nature.processed is not False
+        fault = Fault(kind, times, host, path, processed, seconds or nature.seconds, next(self._ids))
+        with self._lock:
+            self._faults.append(fault)
+        if kind == "refuse":
+            self._on_refuse(host)
+        return fault
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+        self._on_clear()
+
+    def active(self) -> list[Fault]:
+        with self._lock:
+            return list(self._faults)
+
+    def take(self, host: str, target: str) -> tuple[list[Fault], Fault | None]:
+        """The latencies of this request and the first other fault that spoils it; each counts down by one."""
+        delays: list[Fault] = []
+        spoiling: Fault | None = None
+        if not self._faults:
+            return delays, spoiling
+        with self._lock:
+            for fault in list(self._faults):
+                matches = fault.host in ("any", host) and fault.path in target and fault.kind != "refuse"
+                if not matches or (spoiling and fault.kind != "latency"):
+                    continue
+                if fault.kind == "latency":
+                    delays.append(fault)
+                else:
+                    spoiling = fault
+                if fault.times is not None:
+                    fault.times -= 1
+                    if not fault.times:
+                        self._faults.remove(fault)
+        return delays, spoiling
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; True when the sandbox is closing instead."""
+        return self._closing.wait(seconds)
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def spoil(self, fault: Fault, answer: Answer, signer: Signer, request: Request) -> Answer:
+        return KINDS[fault.kind].spoil(answer, signer, request, fault)
