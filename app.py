@@ -143,11 +143,10 @@ def _load_order_service(settings: Settings) -> tuple[Settings, OrderService]:
 
 def _with_unknown_actions_reported(settings: Settings) -> Settings:
     known = {name for name, row in ACTIONS.items() if isinstance(row, Action)}
-    unknown = sorted(settings.public_actions - known)
-    if not unknown:
+    if settings.public_actions <= known:
         return settings
-    settings = replace(settings, public_actions=settings.public_actions & known)
-    return settings.with_problem("publicActions", f"names unknown actions: {', '.join(unknown)}")
+    settings = replace(settings, public_actions=frozenset())
+    return settings.with_problem("publicActions", "names an action that does not exist; until then none is public")
 
 
 def _announce(settings: Settings) -> None:

@@ -58,9 +58,8 @@ class Callback:
     needs: tuple[str, ...] = CREDENTIALS
 
 
-def _order(name: str, scene: str, schema: validator.Call, fill: pay.Fill, *, checks_origin: bool = False) -> Action:
-    needs = (*CREDENTIALS, _PAY_URL)
-    return Action(name, CALLER, needs, schema, pay.order(scene), fill, _PAY_URL, checks_origin)
+def _order(name: str, scene: str, schema: validator.Call, fill: pay.Fill) -> Action:
+    return Action(name, CALLER, (*CREDENTIALS, _PAY_URL), schema, pay.order(scene), fill, _PAY_URL)
 
 
 def _plain(name: str, right: str, schema: validator.Call, run: pay.Run) -> Action:
@@ -70,7 +69,16 @@ def _plain(name: str, right: str, schema: validator.Call, run: pay.Run) -> Actio
 _ROWS: tuple[Action | Callback, ...] = (
     _order("wxpay_order", "jsapi", validator.JSAPI_ORDER, pay.with_payer),
     _order("wxpay_order_native", "native", validator.NATIVE_ORDER, pay.as_sent),
-    _order("wxpay_order_h5", "h5", validator.H5_ORDER, pay.with_client_ip, checks_origin=True),
+    Action(
+        "wxpay_order_h5",
+        CALLER,
+        (*CREDENTIALS, _PAY_URL, "corsAllowOrigin"),
+        validator.H5_ORDER,
+        pay.order("h5"),
+        pay.with_client_ip,
+        _PAY_URL,
+        checks_origin=True,
+    ),
     _order("wxpay_order_app", "app", validator.APP_ORDER, pay.as_sent),
     _plain("wxpay_query_order_by_out_trade_no", CALLER, validator.QUERY_BY_OUT_TRADE_NO, pay.query_order),
     _plain("wxpay_query_order_by_transaction_id", CALLER, validator.QUERY_BY_TRANSACTION_ID, pay.query_order),

@@ -12,6 +12,8 @@ from typing import Any
 
 from utils.cloudbase_auth import Caller, KeysUnavailable
 
+__all__ = ["Caller", "OrderService", "Params", "Refused"]
+
 Params = dict[str, Any]
 
 log = logging.getLogger("pay.orders")

@@ -15,8 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from services.order_service import OrderService, Params, Refused
-from utils.cloudbase_auth import Caller
+from services.order_service import Caller, OrderService, Params, Refused
 
 PRICES = {"A cup of tea": 20, "A pot of tea": 150}  # cents; yours stand in your own database
 
