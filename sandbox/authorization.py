@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sandbox.crypto import SCHEME, verifies
 from sandbox.errors import Refusal, bad_sign
-from sandbox.server import Request
+from sandbox.wire import Request
 
 WINDOW = 300  # seconds the merchant's clock may be off [4012072670]
 _PAIR = re.compile(r'([a-z_]+)="([^"]*)"')

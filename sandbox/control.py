@@ -32,8 +32,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from sandbox import views
 from sandbox.errors import Refusal
 from sandbox.ledger import rfc3339
-from sandbox.server import Answer, Request, is_loopback
+from sandbox.server import is_loopback
 from sandbox.spoils import KINDS
+from sandbox.wire import Answer, Request
 
 if TYPE_CHECKING:
     from sandbox.core import Sandbox

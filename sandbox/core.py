@@ -19,9 +19,10 @@ from sandbox.keys import Keys
 from sandbox.ledger import Ledger
 from sandbox.notices import Builder
 from sandbox.records import ApiRequest, Delivery, Records
-from sandbox.server import Answer, Listener, Request, is_loopback
+from sandbox.server import Listener, is_loopback
 from sandbox.spoils import Fault
 from sandbox.tokens import Tokens
+from sandbox.wire import Answer, Request
 
 SIGN_MODES = ("gateway", "sdk")
 REFUND_ENDS = ("SUCCESS", "ABNORMAL", "CLOSED")

@@ -45,6 +45,11 @@ def bad_field(field: str, issue: str, value: Any = None, *, location: str = "bod
     return Refusal(400, "PARAM_ERROR", f"{field} {issue}", detail=detail)
 
 
+def bad_serial(message: str) -> Refusal:
+    """400 PARAM_ERROR about the request's own `Wechatpay-Serial` [4012365346, 4013053279]."""
+    return Refusal(400, "PARAM_ERROR", message)
+
+
 def bad_sign(message: str) -> Refusal:
     """401 SIGN_ERROR [4012072670]: comes from the gateway, hence without a signature of its own."""
     return Refusal(401, "SIGN_ERROR", message, signed=False)

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 
 from sandbox.crypto import Signer
-from sandbox.server import Answer, Request
 from sandbox.spoils import KINDS, Fault
+from sandbox.wire import Answer, Request
 
 HOSTS = ("any", "main", "backup")
 

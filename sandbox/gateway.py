@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import jwt
 
 from sandbox import outbound
-from sandbox.server import Answer, Request
 from sandbox.tokens import Tokens, is_anonymous
+from sandbox.wire import Answer, Request
 
 FUNCTION_TIMEOUT = 25.0
 KEY_SET_PATH = "/auth/v1/certs"

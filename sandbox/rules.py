@@ -74,7 +74,7 @@ def flag(value: Any, pointer: str) -> None:
 
 
 def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None) -> Rule:
-    rules = {**required, **(optional or {})}
+    rules = {**(optional or {}), **required}
 
     def check(value: Any, pointer: str) -> None:
         if not isinstance(value, dict):

@@ -8,65 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import select
 import socket
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import BinaryIO
 
+from sandbox.wire import Answer, Request, Unreadable, encoded_answer, read_request
+
 KEEP_ALIVE_SECONDS = 8  # what the real hosts announce [4013053249]
-LARGEST_BODY = 8 * 1024 * 1024
-_LARGEST_LINE = 64 * 1024
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-@dataclass
-class Request:
-    """One request as received: header names in lower case, `target` and `path` percent-encoded as sent."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-    host: str  # "main" or "backup"
-    connection: socket.socket
-
-    @property
-    def path(self) -> str:
-        return self.target.partition("?")[0]
-
-    @property
-    def query(self) -> str:
-        return self.target.partition("?")[2]
-
-    def caller_has_left(self) -> bool:
-        """Whether the caller closed its side while it was waiting."""
-        try:
-            readable, _, _ = select.select([self.connection], [], [], 0)
-            return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
-        except (OSError, ValueError):
-            return True
-
-
-@dataclass
-class Answer:
-    """What goes back, and how: `wire` is "whole", "cut" (half the body, then closed), "drip" or "reset"."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    wire: str = "whole"
-    seconds: float = 0.0  # duration of a drip
 
 
 Handler = Callable[[Request], Answer]
-
-
-class _Unreadable(Exception):
-    """The peer does not speak HTTP, or too much of it."""
 
 
 class Listener:
@@ -148,9 +101,9 @@ class Listener:
             with connection.makefile("rb") as stream:
                 while self._exchange(connection, stream):
                     pass
-        except _Unreadable as error:
+        except Unreadable as error:
             with contextlib.suppress(OSError):
-                connection.sendall(_encoded(Answer(400, {"Connection": "close"}, str(error).encode())))
+                connection.sendall(encoded_answer(Answer(400, {"Connection": "close"}, str(error).encode())))
         except OSError:
             pass  # the peer went away, or we are closing
         finally:
@@ -159,7 +112,7 @@ class Listener:
             connection.close()
 
     def _exchange(self, connection: socket.socket, stream: BinaryIO) -> bool:
-        request = _read(stream, connection, self.name)
+        request = read_request(stream, connection, self.name)
         if request is None:
             return False
         answer = self._handler(request)
@@ -175,10 +128,11 @@ class Listener:
             # The stream shares the descriptor: only once detached does closing act now, as a reset.
             socket.close(connection.detach())
             return False
-        encoded = _encoded(answer)
+        encoded = encoded_answer(answer)
         if answer.wire == "cut":
             head = len(encoded) - len(answer.body)
-            connection.sendall(encoded[: head + len(answer.body) // 2 if answer.body else head // 2])
+            # Without a body only a torn status line shows: clients forgive a head that ends early.
+            connection.sendall(encoded[: head + len(answer.body) // 2] if answer.body else encoded[:10])
             return False
         if answer.wire == "drip":
             return self._drip(connection, encoded, len(answer.body), answer.seconds)
@@ -210,75 +164,3 @@ def _shut(listening: socket.socket) -> None:
     with contextlib.suppress(OSError):
         listening.shutdown(socket.SHUT_RDWR)
     listening.close()
-
-
-def _read(stream: BinaryIO, connection: socket.socket, host: str) -> Request | None:
-    line = _line(stream)
-    if not line:
-        return None
-    parts = line.split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-        raise _Unreadable("not an HTTP/1.1 request line")
-    headers: dict[str, str] = {}
-    while text := _line(stream):
-        name, colon, value = text.partition(":")
-        name = name.lower()
-        if not colon or not name or name != name.strip():
-            raise _Unreadable("malformed header line")
-        value = value.strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if headers.get("expect", "").lower() == "100-continue":
-        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    if parts[2] == "HTTP/1.0":
-        headers.setdefault("connection", "close")
-    return Request(parts[0], parts[1], headers, _body(stream, headers), host, connection)
-
-
-def _line(stream: BinaryIO) -> str:
-    line = stream.readline(_LARGEST_LINE)
-    if len(line) == _LARGEST_LINE:
-        raise _Unreadable("line too long")
-    return line.rstrip(b"\r\n").decode("latin-1")
-
-
-def _body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        return _chunks(stream)
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()) or int(length) > LARGEST_BODY:
-        raise _Unreadable("bad Content-Length")
-    return _exactly(stream, int(length))
-
-
-def _chunks(stream: BinaryIO) -> bytes:
-    chunks: list[bytes] = []
-    total = 0
-    while True:
-        try:
-            size = int(_line(stream).partition(";")[0], 16)
-        except ValueError as error:
-            raise _Unreadable("bad chunk size") from error
-        total += size
-        if size < 0 or total > LARGEST_BODY:
-            raise _Unreadable("body too large")
-        if size == 0:
-            while _line(stream):
-                pass
-            return b"".join(chunks)
-        chunks.append(_exactly(stream, size))
-        _line(stream)
-
-
-def _exactly(stream: BinaryIO, length: int) -> bytes:
-    body = stream.read(length) if length else b""
-    if len(body) < length:
-        raise _Unreadable("body shorter than announced")
-    return body
-
-
-def _encoded(answer: Answer) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-    if answer.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"Content-Length: {len(answer.body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body

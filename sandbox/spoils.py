@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.crypto import Signer
-from sandbox.server import Answer, Request
+from sandbox.wire import Answer, Request
 
 STALE = 600  # seconds, well past the five minutes that are allowed
 
