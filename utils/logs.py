@@ -1,0 +1,223 @@
+"""One JSON object per line on standard output, with everything secret taken out.
+
+    logger = logging.getLogger("pay.client")
+    logger.info("order placed", extra={"fields": {"out_trade_no": number, "status": 200}})
+
+A line is searched for secrets when it is complete, so it does not matter how one got into it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import Any
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+# What must not be shown of the current request: each spelling of a value -> its mask. The dict is shared on
+# purpose: a worker thread in a copy of the context sees what is protected later, and the other way round.
+_protected: ContextVar[dict[str, str] | None] = ContextVar("protected", default=None)
+
+MASK = "***"
+MIN_LENGTH, MIN_LENGTH_NON_ASCII = 4, 2  # shorter values would blot out half the log; Chinese names are short
+SHOWN, FULLY_MASKED = 4, 12  # of longer values than these twelve characters the first four stay readable
+CHUNK = 20  # characters of a key that give it away; every run of 40 holds one at a multiple of 20
+
+_PATTERN = re.compile(
+    r"(?P<pem>-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z))"
+    r"|(?P<bearer>(?i:bearer)[\s\\]+)\S+"
+    r"|(?P<scheme>WECHATPAY2-SHA256-RSA2048[\s\\]+)[^\r\n]+"
+    r"""|(?P<signature>signature=\\*["']?)[^"'\\\s,&]+"""
+    r"|(?P<jwt>eyJ[\w-]+\.[\w-]+\.[\w-]*)"
+    r"|(?P<run>[A-Za-z0-9+/]{40,}={0,2})",
+    re.DOTALL,
+)
+# JSON leaves these alone, though terminals and splitlines() break lines at some; surrogates have no UTF-8.
+_UNWRITABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def setup(level: str, secrets: Iterable[str]) -> None:
+    """Send the `pay` loggers, from `level` ("info") up, to standard output without `secrets`. Repeatable."""
+    _secrets.replace(secrets)
+    pay = logging.getLogger("pay")
+    pay.setLevel(level.upper())
+    pay.propagate = False
+    pay.handlers[:] = [_JsonLines()]
+
+
+@contextmanager
+def new_request(identifier: str) -> Iterator[None]:
+    """A fresh request: its id on every line, nothing protected yet. Both are as before at the end."""
+    id_token, protected_token = request_id.set(identifier), _protected.set({})
+    try:
+        yield
+    finally:
+        request_id.reset(id_token)
+        _protected.reset(protected_token)
+
+
+def protect(*values: object) -> None:
+    """Mask these strings in every line of the current request; short ones and other types are skipped."""
+    known = _protected.get()
+    if known is None:
+        known = {}
+        _protected.set(known)
+    for value in values:
+        if not isinstance(value, str):
+            continue
+        if len(value) >= (MIN_LENGTH if value.isascii() else MIN_LENGTH_NON_ASCII):
+            mask = value[:SHOWN] + MASK if len(value) > FULLY_MASKED else MASK
+            known.update(dict.fromkeys(_spellings(value), mask))
+
+
+def redact(text: str) -> str:
+    """`text` without secrets, protected values, PEM blocks, bearer tokens and signatures."""
+    for secret in _secrets.spellings:
+        text = text.replace(secret, MASK)
+    text = _PATTERN.sub(_mask, text)
+    protected = _protected.get()
+    if protected:
+        # Longest first: one value may begin with another. Copied: a worker thread may be adding to it.
+        for value, mask in sorted(protected.copy().items(), key=lambda item: -len(item[0])):
+            text = text.replace(value, mask)
+    return text
+
+
+class _Secrets:
+    """The configured secrets, readied for the search."""
+
+    def __init__(self) -> None:
+        self.spellings: tuple[str, ...] = ()
+        self.chunks: frozenset[str] = frozenset()
+
+    def replace(self, secrets: Iterable[str]) -> None:
+        spellings: set[str] = set()
+        chunks: set[str] = set()
+        for secret in secrets:
+            if len(secret) < MIN_LENGTH:
+                continue
+            spellings |= _spellings(secret)
+            body = "".join(secret.split())
+            if len(body) >= 2 * CHUNK:
+                chunks.update(body[at : at + CHUNK] for at in range(len(body) - CHUNK + 1))
+        self.spellings, self.chunks = tuple(sorted(spellings, key=len, reverse=True)), frozenset(chunks)
+
+    def show_in(self, run: str) -> bool:
+        return any(run[at : at + CHUNK] in self.chunks for at in range(0, len(run) - CHUNK + 1, CHUNK))
+
+
+_secrets = _Secrets()
+
+
+def _spellings(value: str) -> set[str]:
+    """How a value may stand in a text: plain, in JSON, as a repr, as bytes; each once more inside JSON."""
+    as_bytes = repr(value.encode(errors="surrogatepass"))
+    plain = {value, _json_inner(value), json.dumps(value)[1:-1], repr(value)[1:-1], as_bytes[2:-1]}
+    return plain | {_json_inner(text) for text in plain}
+
+
+def _json_inner(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _mask(match: re.Match[str]) -> str:
+    kind = match.lastgroup or ""
+    if kind in ("pem", "jwt"):
+        return MASK
+    if kind == "run":
+        return MASK if _secrets.show_in(match[0]) else match[0]
+    return match[kind] + MASK
+
+
+class _JsonLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # a log that cannot be written stops no request
+            stream = sys.stdout  # looked up now: whoever replaces it gets the lines
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(_encodable(_line(record), encoding) + "\n")
+            stream.flush()
+
+
+def _line(record: logging.LogRecord) -> str:
+    now = datetime.fromtimestamp(record.created, timezone.utc)
+    head = {
+        "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname,
+        "message": _message(record),
+    }
+    if request_id.get():
+        head["request_id"] = request_id.get()
+    tail = {}
+    if record.exc_info and record.exc_info[0] is not None:
+        tail["error"] = logging.Formatter().formatException(record.exc_info)
+    try:
+        fields = getattr(record, "fields", {})
+        # The head twice: it comes first, and no field displaces it.
+        return _clean({**head, **fields, **head, **tail})
+    except Exception as error:  # noqa: BLE001 - a field may be anything, and the line must not be lost
+        return _clean({**head, **tail, "fields": f"could not be written: {type(error).__name__}"})
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit the text
+        return f"{_repr(record.msg)} {_repr(record.args)}"
+
+
+def _clean(entry: Mapping[str, Any]) -> str:
+    line = _dumps(entry)
+    if redact(line) != line:
+        # Masking inside JSON text could cut an escape in two or break a number, so it is done on the values.
+        line = _dumps({
+            name: value if name in ("time", "level") else _redacted(value)
+            for name, value in json.loads(line).items()
+        })
+    return _UNWRITABLE.sub(_escape, line)
+
+
+def _dumps(entry: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(entry, ensure_ascii=False, allow_nan=False, default=_repr)
+    except (TypeError, ValueError, RecursionError):  # odd keys, NaN, a circle: every value by itself, as text
+        return json.dumps(
+            {str(name): value if isinstance(value, str) else _repr(value) for name, value in entry.items()},
+            ensure_ascii=False,
+        )
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - somebody else's __repr__
+        return f"<{type(value).__name__}>"
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {redact(name): _redacted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value)
+    masked = redact(text)
+    return value if masked == text else masked
+
+
+def _encodable(line: str, encoding: str) -> str:
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return _NON_ASCII.sub(_escape, line)
+    return line
+
+
+def _escape(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
