@@ -13,8 +13,9 @@ from flask import Flask
 from config.settings import Settings
 from controllers import errors
 from controllers.components import Components
+from controllers.pay_controller import Action
 from routes import dispatch, web
-from routes.actions import ACTIONS, CREDENTIALS, RIGHTS, Action
+from routes.actions import ACTIONS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
 from services.order_service import OrderService
 from services.pay_service import Merchant, PayService
@@ -57,7 +58,8 @@ def create_app(
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = dispatch.MAX_FORWARD
+    # One byte more, because a chunked body is cut there instead of refused.
+    app.config["MAX_CONTENT_LENGTH"] = dispatch.MAX_FORWARD + 1
     app.extensions["pay"] = Components(
         pay=_pay_service(settings, transport, order_service),
         orders=order_service,

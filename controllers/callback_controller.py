@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from flask import Request, Response, g
 
@@ -10,11 +12,22 @@ from controllers.components import components, ready_service
 from controllers.responses import acknowledged
 from services.strategies.base import Incoming, Kind
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+
+@dataclass(frozen=True)
+class Callback:
+    """A row of the table: a notification of one kind, believed on evidence, whoever sends it.
+
+    `path` is where the platform posts it, beside `/wx-pay/<name>`.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+    needs: tuple[str, ...]
+    right: str = "evidence"
 
 
-def handle(kind: Kind | None, needs: Iterable[str], body: Any, raw: bytes, request: Request) -> Response:
+def handle(kind: Kind | None, needs: Iterable[str], body: dict[str, Any], raw: bytes, request: Request) -> Response:
     """SUCCESS only after the order service kept it; everything else is an exception, answered FAIL.
 
     `kind` is what the path or action says it is; the event type that the body states goes before it.

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response, g
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from controllers.components import MissingCredentials
 from controllers.responses import failure, refused
+from services.handler_pool import HandlerTimeout
 from services.order_service import Refused
 from services.pay_service import BadRequest, HandlerFailed, HookFailed, NotRecorded
-from services.handler_pool import HandlerTimeout
 from services.wechatpay import errors as wechatpay
 from utils.cloudbase_auth import BadToken, KeysUnavailable
 from utils.json_body import BadJson
@@ -87,6 +87,7 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (NotRecorded, _not_recorded),
     (KeysUnavailable, _plain(503)),
     (HookFailed, _plain(503, "the order service failed; nothing was sent to WeChat Pay: try again later")),
+    (MethodNotAllowed, lambda error: failure(404, f"{request.method} is not served here: every action is a POST")),
     (HTTPException, lambda error: failure(error.code or 500, error.name)),
 )
 _FORGED = "the notification is not believed"

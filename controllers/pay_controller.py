@@ -6,7 +6,8 @@ import copy
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from flask import Request, Response
 
@@ -19,14 +20,29 @@ from utils import validator
 from utils.cloudbase_auth import Caller, KeysUnavailable
 from utils.logs import protect
 
-if TYPE_CHECKING:
-    from routes.actions import Action
-
 Body = dict[str, Any]
 Run = Callable[[PayService, str, Body, Caller], Result]
 Fill = Callable[[Body, Caller, Request], Body]
 
 log = logging.getLogger("pay.http")
+
+
+@dataclass(frozen=True)
+class Action:
+    """A row of the table: who may, the settings it needs, the schema of its body, and what carries it out.
+
+    `right` is `caller`, `operator` or `payee`; `fill` completes the body from the request; `notify_setting` is
+    the variable whose URL goes out as `notify_url`; `checks_origin` is for orders made by browsers.
+    """
+
+    name: str
+    right: str
+    needs: tuple[str, ...]
+    schema: validator.Call
+    run: Run
+    fill: Fill
+    notify_setting: str = ""
+    checks_origin: bool = False
 
 
 def handle(action: Action, body: Body, request: Request) -> Response:
@@ -53,39 +69,6 @@ def handle(action: Action, body: Body, request: Request) -> Response:
     if dropped:
         log.warning("fields that WeChat Pay does not document were dropped: %s", ", ".join(dropped))
     return success(action.run(service, action.name, params, caller))
-
-
-def order(scene: str) -> Run:
-    """An order of that scene."""
-    return lambda service, action, params, caller: service.order(scene, params, caller)
-
-
-def query_order(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.query_order(action, params, caller)
-
-
-def close_order(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.close_order(params, caller)
-
-
-def refund(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.refund(params, caller)
-
-
-def query_refund(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.query_refund(action, params, caller)
-
-
-def transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.transfer(params, caller)
-
-
-def cancel_transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.cancel_transfer(params, caller)
-
-
-def query_transfer(service: PayService, action: str, params: Body, caller: Caller) -> Result:
-    return service.query_transfer(action, params, caller)
 
 
 def as_sent(body: Body, caller: Caller, request: Request) -> Body:

@@ -8,8 +8,10 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, Request, Response, g, request
 
 from controllers import callback_controller, pay_controller
+from controllers.callback_controller import Callback
 from controllers.errors import BodyTooLarge, NotFound
-from routes.actions import ACTIONS, CREDENTIALS, PATHS, Action, Callback
+from controllers.pay_controller import Action
+from routes.actions import ACTIONS, CREDENTIALS, PATHS
 from services.pay_service import BadRequest
 from utils import json_body
 

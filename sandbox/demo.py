@@ -42,10 +42,11 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the loop instead of staying up")
     parser.add_argument("--port", type=int, default=3000, help="the function's port; a free one if it is taken")
     parser.add_argument("--sandbox-port", type=int, default=8900, help="likewise for the sandbox")
+    parser.add_argument("--state", type=Path, default=ROOT / ".sandbox", help="folder of the invented credentials")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address = f"127.0.0.1:{_free_port(options.port)}"
-    sandbox = Sandbox(f"http://{address}", state=ROOT / ".sandbox", port=_free_port(options.sandbox_port))
+    sandbox = Sandbox(f"http://{address}", state=options.state, port=_free_port(options.sandbox_port))
     operator_key = secrets.token_urlsafe(32)
     with sandbox, _Function(address, sandbox.env(tokens=True, operatorKey=operator_key)) as function:
         try:

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent import futures
 from typing import Any
 
 from services.wechatpay.errors import NotificationPostponed
@@ -23,7 +23,7 @@ class HandlerPool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._executor = ThreadPoolExecutor(size, thread_name_prefix="handler")
+        self._executor = futures.ThreadPoolExecutor(size, thread_name_prefix="handler")
         self._lock = threading.Lock()
         self._running: set[Hashable] = set()
 
@@ -43,7 +43,7 @@ class HandlerPool:
         future = self._executor.submit(context.run, self._guarded, key, handler)
         try:
             return future.result(timeout)
-        except TimeoutError:
+        except futures.TimeoutError:
             if future.done():  # the handler itself raised TimeoutError
                 raise
             future.add_done_callback(_log_late)
@@ -57,7 +57,7 @@ class HandlerPool:
                 self._running.discard(key)
 
 
-def _log_late(future: Future[Any]) -> None:
+def _log_late(future: futures.Future[Any]) -> None:
     error = future.exception()
     log.error(
         "a callback handler came back after FAIL was answered; its result is dropped",

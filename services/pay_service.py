@@ -68,7 +68,10 @@ class Merchant:
 
 @dataclass(frozen=True)
 class Scene:
-    """One way to pay: WeChat Pay's path, the answer's field, and how that becomes what the client needs."""
+    """One way to pay: WeChat Pay's path, the answer's field, and how that becomes what the client needs.
+
+    JSAPI [4012791856], Native [4012791877], H5 [4012791834], APP [4013070347].
+    """
 
     path: str
     credential: str
@@ -76,14 +79,13 @@ class Scene:
 
 
 SCENES = {
-    # [4012791856] [4012791877] [4012791834] [4013070347]
-    "jsapi": Scene(
-        "/v3/pay/transactions/jsapi", "prepay_id", lambda s, appid, d: s.jsapi_parameters(appid, d["prepay_id"])
+    "wxpay_order": Scene(
+        "/v3/pay/transactions/jsapi", "prepay_id", lambda s, appid, data: s.jsapi_parameters(appid, data["prepay_id"])
     ),
-    "native": Scene("/v3/pay/transactions/native", "code_url", lambda signer, appid, data: data),
-    "h5": Scene("/v3/pay/transactions/h5", "h5_url", lambda signer, appid, data: data),
-    "app": Scene(
-        "/v3/pay/transactions/app", "prepay_id", lambda s, appid, d: s.app_parameters(appid, d["prepay_id"])
+    "wxpay_order_native": Scene("/v3/pay/transactions/native", "code_url", lambda s, appid, data: data),
+    "wxpay_order_h5": Scene("/v3/pay/transactions/h5", "h5_url", lambda s, appid, data: data),
+    "wxpay_order_app": Scene(
+        "/v3/pay/transactions/app", "prepay_id", lambda s, appid, data: s.app_parameters(appid, data["prepay_id"])
     ),
 }
 _TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
@@ -92,7 +94,7 @@ _TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
 class PayService:
     """One method per thing a merchant does; each answers `{"status": int, "data": object}`.
 
-    `params` are validated. All calls raise ApiError and OutcomeUnknown of services.wechatpay.errors.
+    `action` is the name by which it was asked for, `params` are validated. All calls raise ApiError and OutcomeUnknown of services.wechatpay.errors.
     """
 
     def __init__(
@@ -108,9 +110,9 @@ class PayService:
             TRANSFER: orders.handler_transfer_trigger,
         }
 
-    def order(self, scene_name: str, params: Params, caller: Caller) -> Result:
+    def order(self, action: str, params: Params, caller: Caller) -> Result:
         """Place an order; `amount.total` in cents. `data` is what the front end pays with."""
-        scene = SCENES[scene_name]
+        scene = SCENES[action]
         params = self._hook(self._orders.before_unified, self._with_appid(params), caller)
         payload = params | {
             "mchid": self._merchant.merchant_id,
@@ -130,14 +132,14 @@ class PayService:
         path = f"/v3/pay/transactions/{segment}/{_quoted(params[name])}?mchid={self._merchant.merchant_id}"
         return self._query(action, path, params, {name: params[name]})
 
-    def close_order(self, params: Params, caller: Caller) -> Result:
+    def close_order(self, action: str, params: Params, caller: Caller) -> Result:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
         path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
         result = _result(self._strategy.send("POST", path, {"mchid": self._merchant.merchant_id}))
         self._record("close", lambda: self._orders.handler_close(params), None, money_moves=False)
         return result
 
-    def refund(self, params: Params, caller: Caller) -> Result:
+    def refund(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask for a refund, amounts in cents ([4013071036]); 200 means accepted, not refunded."""
         params = self._hook(self._orders.before_refund, params, caller)
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
@@ -153,7 +155,7 @@ class PayService:
             action, f"/v3/refund/domestic/refunds/{_quoted(number)}", params, {"out_refund_no": number}
         )
 
-    def transfer(self, params: Params, caller: Caller) -> Result:
+    def transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask for a transfer of `transfer_amount` cents to a user ([4012716434]); he confirms it himself.
 
         A `user_name` in clear is encrypted here. `data` gains `mchId` and `appId` for
@@ -176,7 +178,7 @@ class PayService:
         )
         return result
 
-    def cancel_transfer(self, params: Params, caller: Caller) -> Result:
+    def cancel_transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask to cancel an unconfirmed transfer ([4012716458]); asynchronous, query for the end."""
         number = params["out_bill_no"]
         path = f"{_TRANSFER_BILLS}/out-bill-no/{_quoted(number)}/cancel"

@@ -20,6 +20,7 @@ from typing import Any
 import requests
 from werkzeug.serving import make_server
 
+from app import create_app
 from config.settings import Settings
 from services.order_service import OrderService
 
@@ -93,7 +94,8 @@ def server_command(address: str) -> list[str]:
     """The command line of scf_bootstrap, with this interpreter and another address."""
     line = (ROOT / "scf_bootstrap").read_text().rstrip().splitlines()[-1]
     words = shlex.split(line.removeprefix("exec "))
-    assert words[0] == "$python" and "0.0.0.0:9000" in words, line
+    assert words[0] == "$python"
+    assert "0.0.0.0:9000" in words
     return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[1:])]
 
 
@@ -125,12 +127,10 @@ def gunicorn(env: Mapping[str, str], log: Path, *, cwd: Path = ROOT) -> Iterator
 @contextmanager
 def in_process(env: Mapping[str, str], order_service: OrderService | None = None) -> Iterator[Function]:
     """The same application on a threaded server in this process, for an order service that a test holds."""
-    from app import create_app
-
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = create_app(Settings.from_env(env), order_service=order_service)
     server = make_server("127.0.0.1", 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield Function(f"http://127.0.0.1:{server.server_port}")

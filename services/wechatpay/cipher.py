@@ -45,5 +45,5 @@ def encrypt_oaep(public_key: RSAPublicKey, text: str) -> str:
     Raises ValueError when the UTF-8 text is longer than the key allows (214 bytes for 2048 bits).
     """
     # SHA-1 is what the protocol fixes; OAEP does not rest on its collision resistance.
-    padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303
+    padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)
     return base64.b64encode(public_key.encrypt(text.encode(), padding)).decode()

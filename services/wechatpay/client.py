@@ -177,25 +177,15 @@ class Client:
             raise ServerFault(f"WeChat Pay answered {status}", status=status, body=_parse(answer.body))
         if status == 429 and method == "POST" and path.startswith(_UNKNOWN_WHEN_LIMITED):
             raise RateLimited("WeChat Pay answered 429", status=status, body=_parse(answer.body))
-        if 400 <= status and "Wechatpay-Signature" not in answer.headers:
+        if status >= 400 and "Wechatpay-Signature" not in answer.headers:
             raise ApiError(status, _parse(answer.body), signed=False, request_id=request_id)
         try:
             self.keys.verify(answer.headers, answer.body, deadline)
         except (SignatureInvalid, KeysUnavailable) as error:
             raise Unverifiable(f"WeChat Pay's answer cannot be verified: {error}") from error
-        data = _parse(answer.body)
-        if 400 <= status:
-            raise ApiError(status, data, signed=True, request_id=request_id)
-        if status == 202:
-            raise ServerFault("WeChat Pay accepted the call but has not processed it", status=status, body=data)
-        if status == 204:
-            return Reply(status, {})
-        if status != 200 or not isinstance(data, dict):
-            raise Unverifiable(f"WeChat Pay's answer ({status}) is not a JSON object")
-        for name, value in expect.items():
-            if data.get(name) != value:
-                raise Unverifiable(f"WeChat Pay's answer is for another {name}")
-        return Reply(status, data)
+        if status >= 400:
+            raise ApiError(status, _parse(answer.body), signed=True, request_id=request_id)
+        return _success(answer, expect)
 
     def _download_certificates(self, deadline: float) -> list[PlatformCertificate]:
         """Platform certificates: decrypted first, then the answer is verified with one of them ([4012551764])."""
@@ -208,13 +198,28 @@ class Client:
                 raise ApiError(answer.status, _parse(answer.body), signed=False)
             try:
                 certificates = read_certificates(answer.body, self._api_v3_key)
-                known = self.keys.fixed | {certificate.serial.upper(): certificate.public_key for certificate in certificates}
+                known = self.keys.fixed | {c.serial.upper(): c.public_key for c in certificates}
                 verify_signature(answer.headers, answer.body, partial(_lookup, known), self._clock())
             except (DecryptionFailed, SignatureInvalid) as error:
                 raise Unverifiable(f"platform certificates: {error}") from error
             return certificates
 
         return self._twice(attempt, deadline)
+
+
+def _success(answer: Answer, expect: Mapping[str, str]) -> Reply:
+    """The content of a verified answer below 400, if it is one to this very request."""
+    if answer.status == 204:
+        return Reply(204, {})
+    data = _parse(answer.body)
+    if answer.status == 202:
+        raise ServerFault("WeChat Pay accepted the call but has not processed it", status=202, body=data)
+    if answer.status != 200 or not isinstance(data, dict):
+        raise Unverifiable(f"WeChat Pay's answer ({answer.status}) is not a JSON object")
+    for name, value in expect.items():
+        if data.get(name) != value:
+            raise Unverifiable(f"WeChat Pay's answer is for another {name}")
+    return Reply(200, data)
 
 
 def _lookup(known: Mapping[str, RSAPublicKey], serial: str) -> RSAPublicKey:

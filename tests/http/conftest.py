@@ -1,0 +1,12 @@
+"""Keys for all tests over HTTP: making them takes most of a sandbox's start."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Credentials
+
+
+@pytest.fixture(scope="session")
+def credentials() -> Credentials:
+    return Credentials.generate()

@@ -1,0 +1,104 @@
+"""`make run`: the loop succeeds as shipped, and fails loudly when a handler does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from services.order_service import OrderService
+from tests.support import ROOT
+
+
+class RaisingOnPayment(OrderService):
+    def handler_unified_trigger(self, params):
+        raise RuntimeError("the shop's database is down")
+
+
+class RefusingRefunds(OrderService):
+    def handler_refund_trigger(self, params):
+        return {"code": "FAIL"}
+
+
+def command(state: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "sandbox.demo", "--port", "0", "--sandbox-port", "0", "--state", str(state), *options]
+
+
+def play(state: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(state, "--once"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_whole_loop_shows_paid_and_refunded_by_both_sides_and_exits_0(tmp_path):
+    run = play(tmp_path)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    paid = re.findall(r"function: handlerUnifiedTrigger - payment result: (\S+) SUCCESS  =>  PAID", run.stdout)
+    refunded = re.findall(r"function: handlerRefundTrigger - refund result: (\S+) SUCCESS  =>  REFUNDED", run.stdout)
+    assert len(paid) == 2
+    assert paid[1] == f"QR{paid[0]}"
+    assert refunded == [f"R{paid[0]}"]
+    assert run.stdout.count('delivery TRANSACTION.SUCCESS -> 200 {"code":"SUCCESS"') == 2
+    assert run.stdout.count('delivery REFUND.SUCCESS -> 200 {"code":"SUCCESS"') == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "reached"), [("RaisingOnPayment", "2. The user pays"), ("RefusingRefunds", "5. The refund arrives")]
+)
+def test_a_handler_that_fails_ends_the_loop_with_exit_1(tmp_path, service, reached):
+    run = play(tmp_path, orderService=f"tests.test_demo:{service}")
+
+    assert run.returncode == 1
+    assert "FAILED: expected an acknowledged" in run.stdout
+    assert re.findall(r"^\d\. .*$", run.stdout, re.MULTILINE)[-1].startswith(reached)
+    assert "The whole loop went as expected" not in run.stdout
+
+
+def test_the_example_order_service_runs_the_loop(tmp_path):
+    run = play(tmp_path, orderService="examples.own_order_service.orders:ShopOrders", TMPDIR=str(tmp_path))
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):
+    with subprocess.Popen(
+        command(tmp_path), cwd=ROOT, env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = []
+            give_up = time.monotonic() + 30
+            while sum(line.startswith("curl ") for line in lines) < 3 and time.monotonic() < give_up:
+                lines.append(process.stdout.readline())
+            url = re.search(r"function +(http://127\.0\.0\.1:\d+)", "".join(lines))
+            assert url is not None
+            with urllib.request.urlopen(f"{url[1]}/healthz", timeout=5) as answer:
+                assert answer.status == 200
+            curls = [line for line in lines if line.startswith("curl ")]
+            answers = [
+                subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20, check=True).stdout
+                for line in curls
+            ]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+    assert '"code":0' in answers[0]
+    assert "paySign" in answers[0]
+    assert "TRANSACTION.SUCCESS" in answers[1]
+    assert '"trade_state":"SUCCESS"' in answers[2]
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{url[1]}/healthz", timeout=5)
