@@ -208,15 +208,14 @@ class _Function:
         self._process.wait()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip("\n"))  # noqa: PERF402 - each line is wanted as soon as it is there
+        for line in self._process.stdout or ():
+            self.lines.append(line.rstrip("\n"))
 
 
 def _server_command(address: str) -> list[str]:
     """The last line of scf_bootstrap with this interpreter and a loopback address."""
     words = shlex.split((ROOT / "scf_bootstrap").read_text().rstrip().splitlines()[-1])
-    return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[2:])]  # noqa: S104
+    return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[2:])]
 
 
 def _message(line: str) -> str:

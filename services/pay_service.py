@@ -94,7 +94,8 @@ _TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
 class PayService:
     """One method per thing a merchant does; each answers `{"status": int, "data": object}`.
 
-    `action` is the name by which it was asked for, `params` are validated. All calls raise ApiError and OutcomeUnknown of services.wechatpay.errors.
+    `action` is the name by which it was asked for, `params` are validated. All calls raise ApiError and
+    OutcomeUnknown of services.wechatpay.errors.
     """
 
     def __init__(

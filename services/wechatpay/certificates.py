@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from services.wechatpay.cipher import decrypt_resource
@@ -19,7 +20,7 @@ def read_certificates(body: bytes, api_v3_key: bytes) -> list[PlatformCertificat
     """
     try:
         return [_read(entry, api_v3_key) for entry in json.loads(body)["data"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, UnsupportedAlgorithm) as error:
         raise DecryptionFailed("the list of platform certificates cannot be read") from error
 
 

@@ -209,7 +209,7 @@ class Client:
 
 def _success(answer: Answer, expect: Mapping[str, str]) -> Reply:
     """The content of a verified answer below 400, if it is one to this very request."""
-    if answer.status == 204:
+    if answer.status == 204 and not expect:
         return Reply(204, {})
     data = _parse(answer.body)
     if answer.status == 202:

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from services.wechatpay.errors import KeysUnavailable, SignatureInvalid, WechatPayError
 
-PUBLIC_KEY_PREFIX = "PUB_KEY_ID_"
 PROBE_PREFIX = "WECHATPAY/SIGNTEST/"
 TOLERANCE = 300  # seconds; at exactly 300 the official helper refuses ([4013053420])
 COOL_DOWN = 15.0  # seconds between two downloads, also after a failed one
@@ -108,7 +107,7 @@ class KeyRing:
         wanted = serial.upper()
         if key := self._find(wanted):
             return key
-        if wanted.startswith(PUBLIC_KEY_PREFIX) or not _CERTIFICATE_SERIAL.fullmatch(wanted):
+        if not _CERTIFICATE_SERIAL.fullmatch(wanted):
             raise SignatureInvalid("Wechatpay-Serial names a key that is not configured (wxPayPublicKeyId)")
         self._refresh(deadline)
         if key := self._find(wanted):

@@ -6,6 +6,9 @@ no proxy or netrc look-ups. A whole answer has one deadline, whatever the pace a
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
 import time
 from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple
 import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from services.wechatpay.errors import TimedOut, Unreachable
 
@@ -59,14 +63,13 @@ class Transport:
         `headers_for(target)` is asked for the headers once path and query stand exactly as they will be
         sent, because they are signed. Raises Unreachable or TimedOut.
         """
-        deadline = time.monotonic() + timeout
         prepared = requests.Request(method, url, data=body or None).prepare()
         prepared.headers.update(headers_for(prepared.path_url))
         limit: Any = urllib3.Timeout(total=timeout, connect=min(CONNECT_TIMEOUT, timeout), read=timeout)
         try:
             response = self._session.send(prepared, stream=True, timeout=limit, allow_redirects=False)
             with response:
-                content = _read(response.raw, deadline)
+                content = _read(response.raw)
                 return Answer(response.status_code, response.headers, content)
         except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TimedOut(f"no whole answer from WeChat Pay within {timeout:.1f} s") from error
@@ -74,20 +77,52 @@ class Transport:
             raise Unreachable(f"no answer from WeChat Pay ({type(error).__name__})") from error
 
 
-def _read(raw: urllib3.HTTPResponse, deadline: float) -> bytes:
+def _read(raw: urllib3.HTTPResponse) -> bytes:
     chunks, size = [], 0
     while chunk := raw.read1(65536, decode_content=False):
         chunks.append(chunk)
         size += len(chunk)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
         if size > MAX_BODY:
             raise Unreachable(f"WeChat Pay's answer exceeds {MAX_BODY} bytes")
-        socket = getattr(raw.connection, "sock", None)
-        if socket is not None:
-            socket.settimeout(left)
     return b"".join(chunks)
+
+
+class _UntilDeadline(io.RawIOBase):
+    """Bytes of one answer; status line, headers and body together take no longer than the socket's timeout."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer is not complete in time")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        # urllib3 has just set the socket's timeout to what is left of the total.
+        self.fp: Any = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
+
+
+class _HTTPConnection(HTTPConnection):
+    response_class = _Response
+
+
+class _HTTPSConnection(HTTPSConnection):
+    response_class = _Response
 
 
 class _FreshConnections:
@@ -106,11 +141,11 @@ class _FreshConnections:
 
 
 class _HTTPPool(_FreshConnections, urllib3.HTTPConnectionPool):
-    pass
+    ConnectionCls = _HTTPConnection
 
 
 class _HTTPSPool(_FreshConnections, urllib3.HTTPSConnectionPool):
-    pass
+    ConnectionCls = _HTTPSConnection
 
 
 class _Adapter(HTTPAdapter):

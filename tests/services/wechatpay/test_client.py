@@ -1,0 +1,534 @@
+"""One call: which host, how long, what is believed of the answer, and what is sent again."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from sandbox.crypto import decrypt_field, verifies
+from services.wechatpay import client as client_module
+from services.wechatpay.client import Client, Reply
+from services.wechatpay.errors import (
+    ApiError,
+    OutcomeUnknown,
+    RateLimited,
+    ServerFault,
+    TimedOut,
+    Unreachable,
+    Unverifiable,
+)
+from services.wechatpay.signer import Signer
+from services.wechatpay.transport import Transport
+from tests.services.wechatpay.host import (
+    API_V3_KEY,
+    MERCHANT_KEY,
+    OTHER_PLATFORM_KEY,
+    PLATFORM_KEY,
+    PUBLIC_KEY_ID,
+    Answering,
+    Host,
+    Say,
+    Seen,
+    certificate,
+    certificate_list,
+    deaf,
+    pem,
+    refusing,
+    signed,
+)
+
+ORDER = "/v3/pay/transactions/jsapi"
+REFUND = "/v3/refund/domestic/refunds"
+TRANSFER = "/v3/fund-app/mch-transfer/transfer-bills"
+BODY = {"description": "形象店", "amount": {"total": 1}}
+MERCHANT_SERIAL = "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB"
+NUMBER = 0x5157F09EFDC096DE15EBE81A47057A7232F1B8E1
+SERIAL = format(NUMBER, "040X")
+PLATFORM: RSAPublicKey = PLATFORM_KEY.public_key()
+
+
+def client_of(main: str, backup: str, *, timeout: float = 3.0, public_key: RSAPublicKey | None = PLATFORM) -> Client:
+    return Client(
+        transport=Transport(),
+        signer=Signer("1900007291", MERCHANT_SERIAL, MERCHANT_KEY),
+        api_v3_key=API_V3_KEY,
+        public_key_id=PUBLIC_KEY_ID if public_key else "",
+        public_key=public_key,
+        hosts=(main, backup),
+        timeout=timeout,
+        user_agent="pay-common-python/test",
+    )
+
+
+class Pair:
+    """A main and a backup host, and a client of both."""
+
+    def __init__(self, main: Host, backup: Host, client: Client) -> None:
+        self.main, self.backup, self.client = main, backup, client
+
+    def post(self, path: str = ORDER, **options: Any) -> Reply:
+        return self.client.call("POST", path, BODY, **options)
+
+    @property
+    def seen(self) -> list[Seen]:
+        return sorted(self.main.seen + self.backup.seen, key=lambda seen: seen.time)
+
+
+@contextmanager
+def pair(*main: Say | Answering, backup: Say | Answering | None = None, **options: Any) -> Iterator[Pair]:
+    with Host(*main) as first, Host(backup or Say(500)) as second:
+        yield Pair(first, second, client_of(first.url, second.url, **options))
+
+
+@pytest.fixture
+def no_back_off(monkeypatch) -> None:
+    monkeypatch.setattr(client_module, "_BACK_OFF", (0.01, 0.02))
+
+
+PAIRS = re.compile(r'([a-z_]+)="([^"]*)"')
+
+
+def authorization_of(seen: Seen) -> dict[str, str]:
+    return dict(PAIRS.findall(seen.headers["authorization"]))
+
+
+def assert_signed(seen: Seen) -> None:
+    fields = authorization_of(seen)
+    message = f"{seen.method}\n{seen.target}\n{fields['timestamp']}\n{fields['nonce_str']}\n".encode()
+    assert verifies(MERCHANT_KEY.public_key(), message + seen.body + b"\n", fields["signature"])
+    assert abs(time.time() - int(fields["timestamp"])) < 30
+
+
+# A call that succeeds
+
+
+def test_what_is_signed_is_what_is_sent():
+    with pair(signed(body=b'{"prepay_id":"wx1"}')) as hosts:
+        assert hosts.post() == Reply(200, {"prepay_id": "wx1"})
+    (seen,) = hosts.seen
+    assert_signed(seen)
+    assert seen.body == '{"description":"形象店","amount":{"total":1}}'.encode()
+    assert json.loads(seen.body) == BODY
+
+
+def test_a_request_has_the_headers_that_wechat_pay_asks_for_and_no_others():
+    with pair(signed()) as hosts:
+        hosts.post()
+        hosts.client.call("GET", "/v3/refund/domestic/refunds/1")
+    post, get = hosts.seen
+    expected = {
+        "host": hosts.main.url.removeprefix("http://"),
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "pay-common-python/test",
+        "wechatpay-serial": PUBLIC_KEY_ID,
+        "authorization": post.headers["authorization"],
+        "content-type": "application/json",
+        "content-length": str(len(post.body)),
+    }
+    assert post.headers == expected
+    for name in ("content-type", "content-length"):
+        del expected[name]
+    assert get.headers == expected | {"authorization": get.headers["authorization"]}
+    assert get.body == b""
+    assert_signed(get)
+
+
+def test_a_call_without_a_body_is_signed_over_an_empty_one():
+    with pair(signed()) as hosts:
+        hosts.client.call("POST", TRANSFER + "/out-bill-no/1/cancel")
+    (seen,) = hosts.seen
+    assert seen.body == b""
+    assert "content-type" not in seen.headers
+    assert_signed(seen)
+
+
+def test_numbers_with_every_character_are_signed_as_sent():
+    with pair(signed()) as hosts:
+        hosts.client.call("GET", "/v3/refund/domestic/refunds/a%7Cb*c%40d")
+    (seen,) = hosts.seen
+    assert seen.target == "/v3/refund/domestic/refunds/a%7Cb*c%40d"
+    assert_signed(seen)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_hold_is_never_sent(value):
+    with pair(signed()) as hosts, pytest.raises(ValueError, match="JSON compliant"):
+        hosts.client.call("POST", ORDER, {"amount": value})
+    assert hosts.seen == []
+
+
+def test_a_204_has_no_data():
+    with pair(signed(204, b"")) as hosts:
+        assert hosts.post(ORDER + "/1/close") == Reply(204, {})
+
+
+def test_an_unsigned_204_is_not_believed():
+    with pair(Say(204, b""), backup=Say(204, b"")) as hosts, pytest.raises(Unverifiable):
+        hosts.post(ORDER + "/1/close")
+    assert len(hosts.seen) == 2
+
+
+# An answer for this call and no other
+
+
+def test_an_answer_that_repeats_the_number_is_for_this_call():
+    with pair(signed(body=b'{"out_refund_no":"1","status":"PROCESSING"}')) as hosts:
+        assert hosts.post(REFUND, expect={"out_refund_no": "1"}).data["status"] == "PROCESSING"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"out_refund_no":"2"}', b'{"out_refund_no":1}', b'{"out_refund_no":null}', b"{}", b'{"out_refund_no":["1"]}'],
+)
+def test_an_answer_for_another_number_is_not_believed(body):
+    with pair(signed(body=body), backup=signed(body=body)) as hosts, pytest.raises(Unverifiable):
+        hosts.post(REFUND, expect={"out_refund_no": "1"})
+    assert len(hosts.seen) == 2
+
+
+def test_an_empty_answer_is_not_believed_where_a_number_must_be_repeated():
+    # The signed 204 of a closed order fits every call: its body is empty.
+    with pair(signed(204, b""), backup=signed(204, b"")) as hosts, pytest.raises(Unverifiable):
+        hosts.post(REFUND, expect={"out_refund_no": "1"})
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"[]", b'"text"', b"null", b"7", b"\xff", b"[" * 100_000])
+def test_a_signed_answer_that_is_no_json_object_is_not_believed(body):
+    with pair(signed(body=body), backup=signed(body=body)) as hosts, pytest.raises(Unverifiable):
+        hosts.post()
+
+
+@pytest.mark.parametrize("status", [201, 206, 301, 302, 304, 307])
+def test_another_status_is_not_believed_though_it_is_signed(status):
+    answer = signed(status, b"" if status == 304 else b'{"prepay_id":"wx1"}')
+    with pair(answer, backup=answer) as hosts, pytest.raises(OutcomeUnknown):
+        hosts.post()
+    assert len(hosts.seen) == 2
+
+
+def test_an_answer_that_was_only_accepted_is_unknown():
+    with pair(signed(202, b"{}"), backup=signed(202, b"{}")) as hosts, pytest.raises(ServerFault) as caught:
+        hosts.post()
+    assert caught.value.status == 202
+
+
+# Two hosts
+
+
+def nothing(wire: Any) -> None:
+    """Close without an answer."""
+
+
+def unsettled() -> dict[str, Say]:
+    """Answers that leave the outcome unknown."""
+    spoilt = signed()
+    spoilt.headers["Wechatpay-Signature"] = "WECHATPAY/SIGNTEST/" + spoilt.headers["Wechatpay-Signature"][19:]
+    return {
+        "500": signed(500, b'{"code":"SYSTEM_ERROR"}'),
+        "502 of a gateway": Say(502, b"<html>Bad Gateway</html>"),
+        "503 unsigned": Say(503, b"{}"),
+        "closed": Say(raw=nothing),
+        "cut body": Say(raw=lambda wire: wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}")),
+        "cut headers": Say(raw=lambda wire: wire.write(b"HTTP/1.1 200 OK\r\nWechatpay-Ti")),
+        "unsigned 200": Say(200, b'{"prepay_id":"forged"}'),
+        "another key": signed(key=OTHER_PLATFORM_KEY),
+        "another body": Say(200, b'{"prepay_id":"forged"}', signed().headers),
+        "unknown key": signed(serial="PUB_KEY_ID_01"),
+        "probe": spoilt,
+        "wrongly signed 404": Say(404, b'{"code":"ORDER_NOT_EXIST"}', signed().headers),
+        "not JSON": signed(body=b"OK"),
+        "redirect": Say(302, b"", {"Location": "http://127.0.0.1:9/"}),
+        "202": signed(202),
+        "slow": signed(after=2),
+    }
+
+
+@pytest.mark.parametrize("how", unsettled())
+@pytest.mark.parametrize("path", [ORDER, REFUND, TRANSFER])
+def test_what_settles_nothing_is_tried_once_more_on_the_backup(how, path):
+    with pair(unsettled()[how], backup=signed(body=b'{"id":"true"}'), timeout=1.0) as hosts:
+        assert hosts.post(path).data == {"id": "true"}
+    first, second = hosts.seen
+    assert (first.headers["host"], second.headers["host"]) == (
+        hosts.main.url.removeprefix("http://"),
+        hosts.backup.url.removeprefix("http://"),
+    )
+    assert first.body == second.body
+    assert first.target == second.target
+    assert first.headers["wechatpay-serial"] == second.headers["wechatpay-serial"]
+    assert authorization_of(first)["nonce_str"] != authorization_of(second)["nonce_str"]
+    assert_signed(first)
+    assert_signed(second)
+
+
+@pytest.mark.parametrize("how", unsettled())
+def test_what_settles_nothing_twice_is_unknown_and_not_tried_a_third_time(how):
+    with pair(unsettled()[how], backup=unsettled()[how], timeout=0.6) as hosts, pytest.raises(OutcomeUnknown):
+        hosts.post()
+    assert (len(hosts.main.seen), len(hosts.backup.seen)) == (1, 1)
+
+
+def test_the_second_failure_is_the_one_that_is_told():
+    busy = signed(500, b'{"code":"SYSTEM_ERROR","message":"busy"}')
+    with pair(Say(502, b""), backup=busy) as hosts, pytest.raises(ServerFault) as caught:
+        hosts.post()
+    assert (caught.value.status, caught.value.body["code"]) == (500, "SYSTEM_ERROR")
+
+
+def test_the_backup_serves_when_the_main_host_refuses():
+    with refusing() as main, Host(signed(body=b'{"id":"true"}')) as backup:
+        assert client_of(main, backup.url).call("POST", ORDER, BODY).data == {"id": "true"}
+
+
+def test_both_hosts_refusing_is_unreachable_at_once():
+    started = time.monotonic()
+    with refusing() as main, refusing() as backup, pytest.raises(Unreachable):
+        client_of(main, backup).call("POST", ORDER, BODY)
+    assert time.monotonic() - started < 1.5
+
+
+# A clear no
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409])
+def test_a_signed_refusal_is_final(status):
+    answer = signed(status, b'{"code":"NO","message":"no","detail":{}}')
+    answer.headers["Request-ID"] = "08F5-1"
+    with pair(answer) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post(REFUND)
+    error = caught.value
+    assert (error.status, error.code, error.message, error.signed) == (status, "NO", "no", True)
+    assert error.request_id == "08F5-1"
+    assert error.body == {"code": "NO", "message": "no", "detail": {}}
+    assert len(hosts.seen) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b'{"code":"NO_AUTH"}', b"[1]", b'{"code":null,"message":7}'])
+def test_an_unsigned_refusal_is_told_as_unsigned(status, body):
+    with pair(Say(status, body)) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post()
+    assert (caught.value.status, caught.value.signed) == (status, False)
+    assert isinstance(caught.value.code, str)
+    assert len(hosts.seen) == 1
+
+
+# Too many calls
+
+
+@pytest.mark.parametrize("answer", [lambda: signed(429, b'{"code":"FREQUENCY_LIMITED"}'), lambda: Say(429, b"")])
+@pytest.mark.parametrize(
+    ("method", "path", "unknown"),
+    [
+        ("POST", ORDER, False),
+        ("POST", ORDER + "/out-trade-no/1/close", False),
+        ("GET", "/v3/pay/transactions/out-trade-no/1?mchid=1", False),
+        ("GET", REFUND + "/1", False),
+        ("GET", TRANSFER + "/out-bill-no/1", False),
+        ("POST", REFUND, True),
+        ("POST", TRANSFER, True),
+        ("POST", TRANSFER + "/out-bill-no/1/cancel", True),
+    ],
+)
+def test_a_429_is_unknown_for_refunds_and_transfers_and_a_no_elsewhere(answer, method, path, unknown, no_back_off):
+    with pair(answer()) as hosts, pytest.raises(RateLimited if unknown else ApiError) as caught:
+        hosts.client.call(method, path, BODY if method == "POST" else None)
+    assert caught.value.status == 429
+    assert (len(hosts.main.seen), len(hosts.backup.seen)) == (2, 0), "one more try, on the same host"
+
+
+@pytest.mark.parametrize("path", [ORDER, REFUND])
+def test_a_429_is_tried_again_after_a_pause(path):
+    with pair(signed(429, b'{"code":"FREQUENCY_LIMITED"}'), signed(body=b'{"id":"true"}')) as hosts:
+        assert hosts.post(path).data == {"id": "true"}
+    first, second = hosts.seen
+    assert second.time - first.time >= 0.4
+    assert first.body == second.body
+    assert authorization_of(first)["nonce_str"] != authorization_of(second)["nonce_str"]
+
+
+@pytest.mark.parametrize("path", [ORDER, REFUND])
+def test_a_429_is_told_at_once_when_there_is_no_time_for_a_pause(path):
+    limited = signed(429, b'{"code":"FREQUENCY_LIMITED"}')
+    with pair(limited, timeout=0.9) as hosts, pytest.raises((ApiError, RateLimited)):
+        hosts.post(path)
+    assert len(hosts.seen) == 1
+
+
+# Time
+
+
+def test_the_first_try_has_half_of_the_time_and_the_second_what_is_left():
+    with pair(signed(after=5), backup=signed(after=5), timeout=1.0) as hosts:
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            hosts.post()
+        ended = time.monotonic()
+    first, second = hosts.seen
+    assert 0.4 < second.time - first.time < 0.9
+    assert 0.9 < ended - started < 1.6
+
+
+def test_a_backup_has_all_the_time_that_a_quick_failure_left():
+    with pair(Say(502, b""), backup=signed(body=b'{"id":"true"}', after=0.7), timeout=1.2) as hosts:
+        assert hosts.post().data == {"id": "true"}
+
+
+def test_a_timeout_of_one_call_goes_before_the_clients():
+    started = time.monotonic()
+    with pair(signed(after=5), backup=signed(after=5), timeout=30) as hosts, pytest.raises(TimedOut):
+        hosts.post(timeout=0.5)
+    assert time.monotonic() - started < 1.5
+
+
+def test_each_of_two_tries_keeps_to_its_own_limit():
+    started = time.monotonic()
+    with pair(signed(after=5), backup=signed(after=5), timeout=30) as hosts, pytest.raises(TimedOut):
+        hosts.post(try_timeout=0.3)
+    assert 0.5 < time.monotonic() - started < 1.5
+    assert len(hosts.seen) == 2
+
+
+def test_a_host_that_never_connects_leaves_time_for_the_backup():
+    with deaf() as main, Host(signed(body=b'{"id":"true"}')) as backup:
+        started = time.monotonic()
+        assert client_of(main, backup.url, timeout=1.0).call("POST", ORDER, BODY).data == {"id": "true"}
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("kind", ["body", "headers"])
+def test_nothing_outlives_the_deadline_even_when_it_drips(kind):
+    def drip(wire: Any) -> None:
+        wire.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 1000\r\n\r\n" if kind == "body" else b"X: "))
+        for _ in range(40):
+            time.sleep(0.1)
+            wire.write(b"x")
+
+    started = time.monotonic()
+    with pair(Say(raw=drip), backup=Say(raw=drip), timeout=0.8) as hosts, pytest.raises(OutcomeUnknown):
+        hosts.post()
+    assert time.monotonic() - started < 1.8
+
+
+# Certificates instead of a public key
+
+
+def in_certificate_mode(
+    listing: Answering | None = None, *, key: Any = PLATFORM_KEY, serial: str = SERIAL
+) -> Answering:
+    """A host that publishes one certificate (or answers `listing`) and signs everything with its key."""
+
+    def answer(seen: Seen) -> Say:
+        if seen.target != "/v3/certificates":
+            return signed(body=b'{"id":"true"}', key=key, serial=serial)
+        if listing:
+            return listing(seen)
+        body = certificate_list((SERIAL, pem(certificate(PLATFORM_KEY, NUMBER))))
+        return signed(body=body, serial=SERIAL)
+
+    return answer
+
+
+def targets(host: Host) -> list[str]:
+    return [seen.target for seen in host.seen]
+
+
+def test_without_a_public_key_the_certificates_are_fetched_once_and_no_serial_is_named():
+    with pair(in_certificate_mode(), public_key=None) as hosts:
+        assert hosts.post().data == {"id": "true"}
+        assert hosts.post().data == {"id": "true"}
+    assert targets(hosts.main) == ["/v3/certificates", ORDER, ORDER]
+    assert not [seen for seen in hosts.seen if "wechatpay-serial" in seen.headers]
+    for seen in hosts.seen:
+        assert_signed(seen)
+
+
+def test_certificates_come_from_the_backup_when_the_main_host_fails():
+    with pair(Say(502, b""), backup=in_certificate_mode(), public_key=None) as hosts:
+        assert hosts.post().data == {"id": "true"}
+    assert targets(hosts.backup) == ["/v3/certificates", ORDER]
+
+
+def bad_lists() -> dict[str, Answering]:
+    true = pem(certificate(PLATFORM_KEY, NUMBER))
+    foreign = pem(certificate(OTHER_PLATFORM_KEY, NUMBER))
+    return {
+        "unsigned": lambda _: Say(200, certificate_list((SERIAL, true))),
+        "signed by no certificate in it": lambda _: signed(
+            body=certificate_list((SERIAL, true)), serial=SERIAL, key=OTHER_PLATFORM_KEY
+        ),
+        "named by no certificate in it": lambda _: signed(body=certificate_list((SERIAL, true)), serial="7" * 40),
+        "certificate of another key": lambda _: signed(body=certificate_list((SERIAL, foreign)), serial=SERIAL),
+        "not sealed with our key": lambda _: signed(
+            body=certificate_list((SERIAL, true)).replace(b'"nonce": "0', b'"nonce": "1'), serial=SERIAL
+        ),
+        "empty": lambda _: signed(body=b'{"data":[]}', serial=SERIAL),
+        "not JSON": lambda _: signed(body=b"OK", serial=SERIAL),
+        "nested without end": lambda _: Say(200, b"[" * 100_000),
+        "404": lambda _: signed(404, b'{"code":"RESOURCE_NOT_EXISTS"}', serial=SERIAL),
+        "401": lambda _: Say(401, b'{"code":"SIGN_ERROR"}'),
+        "500": lambda _: Say(500, b""),
+        "302": lambda _: Say(302, b"", {"Location": "/"}),
+        "429": lambda _: Say(429, b""),
+    }
+
+
+@pytest.mark.parametrize("how", bad_lists())
+def test_without_certificates_nothing_is_sent_and_the_caller_is_told(how, no_back_off):
+    answering = in_certificate_mode(bad_lists()[how])
+    with pair(answering, backup=answering, public_key=None) as hosts:
+        with pytest.raises(Unverifiable, match="nothing was sent"):
+            hosts.post()
+        with pytest.raises(Unverifiable, match="nothing was sent"):
+            hosts.client.encrypt("李雷")
+    assert set(targets(hosts.main) + targets(hosts.backup)) == {"/v3/certificates"}
+    assert len(hosts.seen) <= 2, "a failed download is not repeated within the cool-down"
+
+
+def test_waiting_for_certificates_counts_for_the_calls_time():
+    slow = in_certificate_mode(lambda _: Say(after=5))
+    started = time.monotonic()
+    with pair(slow, backup=slow, public_key=None, timeout=0.6) as hosts, pytest.raises(OutcomeUnknown):
+        hosts.post()
+    assert time.monotonic() - started < 1.6
+
+
+def test_a_certificate_signature_holds_while_the_request_names_the_public_key():
+    with pair(in_certificate_mode(), public_key=OTHER_PLATFORM_KEY.public_key()) as hosts:
+        assert hosts.post().data == {"id": "true"}
+        assert hosts.post().data == {"id": "true"}
+    assert targets(hosts.main) == [ORDER, "/v3/certificates", ORDER]
+    orders = [seen for seen in hosts.main.seen if seen.target == ORDER]
+    assert [seen.headers["wechatpay-serial"] for seen in orders] == [PUBLIC_KEY_ID] * 2
+
+
+def test_a_list_of_certificates_may_be_signed_with_the_public_key():
+    def listing(_: Seen) -> Say:
+        body = certificate_list((SERIAL, pem(certificate(OTHER_PLATFORM_KEY, NUMBER))))
+        return signed(body=body, serial=PUBLIC_KEY_ID)
+
+    with pair(in_certificate_mode(listing, key=OTHER_PLATFORM_KEY)) as hosts:
+        assert hosts.post().data == {"id": "true"}
+
+
+# Names
+
+
+@pytest.mark.parametrize("public_key", [PLATFORM, None], ids=["public key", "certificate"])
+def test_a_name_is_encrypted_with_the_key_that_the_request_names(public_key):
+    with pair(in_certificate_mode(), public_key=public_key) as hosts:
+        serial, ciphertext = hosts.client.encrypt("李雷")
+        if public_key is None:
+            hosts.post(TRANSFER, serial=serial)
+            assert hosts.seen[-1].headers["wechatpay-serial"] == SERIAL
+    assert serial == (PUBLIC_KEY_ID if public_key else SERIAL)
+    assert decrypt_field(PLATFORM_KEY, ciphertext) == "李雷"
+    assert "李雷" not in ciphertext

@@ -1,0 +1,372 @@
+"""One request over a real loopback connection, and everything that may go wrong with it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from types import SimpleNamespace
+from typing import BinaryIO
+from urllib.parse import quote
+
+import pytest
+
+from services.wechatpay import transport as transport_module
+from services.wechatpay.errors import OutcomeUnknown, TimedOut, Unreachable
+from services.wechatpay.transport import CONNECT_TIMEOUT, IDLE_LIMIT, MAX_BODY, Answer, Transport
+from tests.services.wechatpay.host import Host, Say, Seen, deaf, refusing
+
+HEADERS = {"Accept": "application/json", "User-Agent": "pay-common-python/test"}
+
+
+@pytest.fixture
+def transport() -> Transport:
+    return Transport()
+
+
+def send(transport: Transport, url: str, method: str = "GET", body: bytes = b"", timeout: float = 5.0) -> Answer:
+    return transport.send(method, url, body, lambda target: dict(HEADERS), timeout=timeout)
+
+
+def lines(*parts: str | bytes) -> Say:
+    """An answer written to the connection as it stands."""
+    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
+    return Say(raw=lambda wire: wire.write(b"".join(encoded)))
+
+
+def test_status_headers_and_body_come_as_received(transport):
+    with Host(Say(404, b"\x00\xffbytes", {"Wechatpay-Nonce": "n", "Request-ID": "r-0"})) as host:
+        answer = send(transport, host.url + "/v3/x")
+    assert (answer.status, answer.body) == (404, b"\x00\xffbytes")
+    assert answer.headers["wechatpay-nonce"] == "n"
+    assert answer.headers["REQUEST-ID"] == "r-0"
+    assert "Wechatpay-Serial" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("say", "body"),
+    [
+        (Say(204, b""), b""),
+        (Say(200, b""), b""),
+        (lines("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end"), b"until the end"),
+        (lines("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), b"abcde"),
+    ],
+    ids=["204", "empty", "until closed", "chunked"],
+)
+def test_a_body_may_be_framed_in_every_way_of_http(transport, say, body):
+    with Host(say) as host:
+        assert send(transport, host.url + "/").body == body
+
+
+def test_the_request_carries_the_given_headers_and_none_of_the_librarys(transport):
+    with Host() as host:
+        send(transport, host.url + "/v3/x", "POST", b'{"a":"\xe5\xbd\xa2"}')
+    (seen,) = host.seen
+    assert seen.body == b'{"a":"\xe5\xbd\xa2"}'
+    assert seen.headers == {
+        "host": host.url.removeprefix("http://"),
+        "accept": "application/json",
+        "user-agent": "pay-common-python/test",
+        "accept-encoding": "identity",
+        "content-length": "11",
+    }
+
+
+def test_a_call_without_a_body_sends_none(transport):
+    with Host() as host:
+        send(transport, host.url + "/", "GET")
+        send(transport, host.url + "/", "POST")
+    get, post = host.seen
+    assert "content-length" not in get.headers
+    assert post.headers["content-length"] == "0"
+    assert (get.body, post.body) == (b"", b"")
+
+
+NUMBERS = ["20260101|a*b@c-d_e", "*" * 32, "@|@|@|", "a b+c/d?e#f%g", "%7C", "中文", "..", "a%2Fb"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("safe", ["", "*", "|*@"])
+def test_the_target_that_is_signed_is_the_target_that_is_sent(transport, number, safe):
+    signed: list[str] = []
+
+    def headers(target: str) -> dict[str, str]:
+        signed.append(target)
+        return HEADERS
+
+    with Host() as host:
+        path = f"/v3/pay/transactions/out-trade-no/x{quote(number, safe=safe)}?mchid=1900007291"
+        transport.send("GET", host.url + path, b"", headers, timeout=5)
+    assert signed == [host.seen[0].target]
+
+
+@pytest.mark.parametrize("number", ["20260101|a*b@c-d_e", "@|@|@|"])
+def test_a_number_encoded_once_is_not_encoded_again(transport, number):
+    with Host() as host:
+        send(transport, f"{host.url}/v3/refund/domestic/refunds/{quote(number, safe='*')}")
+    assert host.seen[0].target == f"/v3/refund/domestic/refunds/{quote(number, safe='*')}"
+
+
+def test_cookies_are_neither_kept_nor_sent(transport):
+    cookie = {"Set-Cookie": "session=1; Path=/", "Set-Cookie2": "other=2"}
+    with Host(Say(headers=cookie)) as host:
+        for _ in range(3):
+            send(transport, host.url + "/")
+    assert len(host.seen) == 3
+    assert not [seen for seen in host.seen if "cookie" in seen.headers]
+    assert list(transport._session.cookies) == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(transport, status):
+    with Host() as elsewhere, Host(Say(status, b"", {"Location": elsewhere.url + "/"})) as host:
+        answer = send(transport, host.url + "/", "POST", b"{}")
+    assert answer.status == status
+    assert (len(host.seen), elsewhere.seen) == (1, [])
+
+
+def test_proxies_and_passwords_of_the_environment_are_ignored(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Host() as host, Host(Say(status=502)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "")
+        answer = send(Transport(), host.url + "/")
+    assert answer.status == 200
+    assert proxy.seen == []
+    assert "authorization" not in host.seen[0].headers
+
+
+# Connections
+
+
+def test_a_connection_is_used_again(transport):
+    with Host() as host:
+        for _ in range(4):
+            send(transport, host.url + "/")
+    assert len({seen.peer for seen in host.seen}) == 1
+
+
+@pytest.mark.parametrize(
+    "say", [Say(204, b""), Say(500, b"oops"), Say(200, b"x" * 300_000)], ids=lambda say: str(say.status)
+)
+def test_a_connection_is_used_again_after_every_whole_answer(transport, say):
+    with Host(say) as host:
+        send(transport, host.url + "/")
+        send(transport, host.url + "/")
+    assert host.seen[0].peer == host.seen[1].peer
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(transport, monkeypatch):
+    ahead = 0.0
+    monkeypatch.setattr(transport_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead))
+    with Host() as host:
+        send(transport, host.url + "/")
+        ahead += IDLE_LIMIT - 0.5
+        send(transport, host.url + "/")
+        ahead += IDLE_LIMIT + 0.5
+        send(transport, host.url + "/")
+        send(transport, host.url + "/")
+    first, second, third, fourth = (seen.peer for seen in host.seen)
+    assert first == second
+    assert third != second
+    assert fourth == third
+
+
+def test_the_idle_limit_is_below_wechat_pays():
+    assert IDLE_LIMIT < 8
+
+
+def test_a_connection_that_the_host_closed_meanwhile_is_replaced(transport):
+    with Host(Say(headers={"Connection": "close"})) as host:
+        assert send(transport, host.url + "/").status == 200
+        assert send(transport, host.url + "/").status == 200
+    assert len({seen.peer for seen in host.seen}) == 2
+
+
+def test_a_request_is_never_sent_twice_by_the_transport(transport):
+    def vanish(wire: BinaryIO) -> None:
+        """Close without a word, as a host does that dies while it works."""
+
+    with Host(Say(), Say(raw=vanish)) as host:
+        send(transport, host.url + "/", "POST", b"{}")
+        with pytest.raises(Unreachable):
+            send(transport, host.url + "/", "POST", b"{}")
+    assert len(host.seen) == 2
+
+
+def test_threads_share_the_transport_without_mixing_answers():
+    def echo(seen: Seen) -> Say:
+        return Say(body=seen.body, headers={"X-Target": seen.target}, after=0.01)
+
+    transport, wrong = Transport(connections=8), []
+
+    def run(name: int) -> None:
+        for turn in range(10):
+            body = f"{name}-{turn}".encode() * 1000
+            answer = send(transport, f"{host.url}/{name}/{turn}", "POST", body)
+            if (answer.body, answer.headers["X-Target"]) != (body, f"/{name}/{turn}"):
+                wrong.append((name, turn))
+
+    with Host(echo) as host:
+        threads = [threading.Thread(target=run, args=(name,)) for name in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert len(host.seen) == 160
+    assert wrong == []
+
+
+# Failures
+
+
+def test_a_refused_connection_is_unreachable_at_once(transport):
+    started = time.monotonic()
+    with refusing() as url, pytest.raises(Unreachable):
+        send(transport, url + "/", timeout=10)
+    assert time.monotonic() - started < 1
+
+
+def test_a_name_that_does_not_resolve_is_unreachable(transport):
+    with pytest.raises(Unreachable):
+        send(transport, "http://name.invalid/", timeout=5)
+
+
+def test_connecting_takes_two_seconds_at_most(transport):
+    assert CONNECT_TIMEOUT == 2
+    started = time.monotonic()
+    with deaf() as url, pytest.raises(TimedOut):
+        send(transport, url + "/", timeout=20)
+    assert 1.5 < time.monotonic() - started < 4
+
+
+def test_connecting_takes_no_longer_than_the_whole_call_may(transport):
+    started = time.monotonic()
+    with deaf() as url, pytest.raises(TimedOut):
+        send(transport, url + "/", timeout=0.2)
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lines(),
+        lines("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
+        lines("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"),
+        lines("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+        lines("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"),
+        lines("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot hexadecimal\r\n"),
+        lines("SSH-2.0-OpenSSH_9.0\r\n"),
+        lines("HTTP/1.1 200 OK\r\n" + "X-A: b\r\n" * 500 + "\r\n"),
+        lines("HTTP/1.1 200 OK\r\nX-Long: " + "x" * 100_000 + "\r\n\r\n"),
+    ],
+    ids=[
+        "nothing",
+        "headers only",
+        "half a body",
+        "half a chunk",
+        "no last chunk",
+        "bad chunk",
+        "another protocol",
+        "too many headers",
+        "too long a header",
+    ],
+)
+def test_an_answer_that_breaks_off_or_is_no_http_is_unreachable(transport, say):
+    with Host(say) as host, pytest.raises(Unreachable):
+        send(transport, host.url + "/")
+
+
+def test_a_reset_is_unreachable(transport):
+    def reset(wire: BinaryIO) -> None:
+        connection: socket.socket = wire._sock  # type: ignore[attr-defined]
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+    with Host(Say(raw=reset)) as host, pytest.raises(Unreachable):
+        send(transport, host.url + "/")
+
+
+def test_a_body_beyond_the_limit_is_given_up_before_it_is_whole(transport):
+    written = 0
+
+    def flood(wire: BinaryIO) -> None:
+        nonlocal written
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+        while written < 10 * MAX_BODY:
+            written += wire.write(b"x" * 65536)
+
+    with Host(Say(raw=flood)) as host, pytest.raises(OutcomeUnknown):
+        send(transport, host.url + "/", timeout=20)
+    assert written < 3 * MAX_BODY
+
+
+def test_a_body_of_a_few_megabytes_is_read(transport):
+    with Host(Say(body=b"x" * (MAX_BODY - 1))) as host:
+        assert len(send(transport, host.url + "/", timeout=20).body) == MAX_BODY - 1
+
+
+def drip(head: bytes, each: bytes, pause: float, times: int) -> Say:
+    def write(wire: BinaryIO) -> None:
+        wire.write(head)
+        for _ in range(times):
+            time.sleep(pause)
+            wire.write(each)
+
+    return Say(raw=write)
+
+
+BODY_DRIPS = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+CHUNKS_DRIP = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        Say(after=3),
+        drip(BODY_DRIPS, b"x", 0.1, 30),
+        drip(CHUNKS_DRIP, b"1\r\nx\r\n", 0.1, 30),
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n", 0.1, 30),
+        drip(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x", 0.1, 30),
+        drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 30),
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x", 0.1, 30),
+    ],
+    ids=["silence", "body", "chunks", "headers", "one header", "interim answers", "one chunk's size"],
+)
+def test_a_whole_answer_has_one_deadline_whatever_its_pace(transport, say):
+    started = time.monotonic()
+    with Host(say) as host:
+        with pytest.raises(TimedOut):
+            send(transport, host.url + "/", timeout=0.4)
+        assert time.monotonic() - started < 1.4
+
+
+def test_a_host_that_does_not_read_is_given_up_at_the_deadline(transport):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        started = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            send(transport, url, "POST", b"x" * 50_000_000, timeout=0.4)
+        assert time.monotonic() - started < 1.4
+
+
+def test_after_a_failure_the_next_request_gets_a_connection_of_its_own(transport):
+    with Host(drip(BODY_DRIPS, b"late", 0.1, 10), Say(body=b"second")) as host:
+        with pytest.raises(TimedOut):
+            send(transport, host.url + "/", timeout=0.25)
+        assert send(transport, host.url + "/").body == b"second"
+    assert host.seen[0].peer != host.seen[1].peer
+
+
+def test_a_failure_tells_no_header_of_the_request(transport):
+    secret = 'WECHATPAY2-SHA256-RSA2048 signature="c2VjcmV0"'
+    for say in (lines("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), Say(after=1)):
+        with Host(say) as host, pytest.raises(OutcomeUnknown) as caught:
+            transport.send("POST", host.url + "/v3/x", b"{}", lambda _: {"Authorization": secret}, timeout=0.3)
+        assert "c2VjcmV0" not in str(caught.value)
+        assert "c2VjcmV0" not in repr(caught.value)
