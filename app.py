@@ -17,7 +17,7 @@ from controllers.pay_controller import Action
 from routes import dispatch, web
 from routes.actions import ACTIONS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
-from services.order_service import OrderService
+from services.order_service import OrderService, contained
 from services.pay_service import Merchant, PayService
 from services.strategies.base import Strategy
 from services.strategies.confirmation import Confirmation
@@ -136,8 +136,11 @@ def _load_order_service(settings: Settings) -> tuple[Settings, OrderService]:
         return settings, OrderService()
     module, _, name = settings.order_service.partition(":")
     try:
-        return settings, getattr(importlib.import_module(module), name)()
-    except Exception as error:  # whatever the merchant's module does wrong
+        order_service = contained(getattr(importlib.import_module(module), name))
+        if not isinstance(order_service, OrderService):
+            raise TypeError("not a subclass of services.order_service.OrderService")
+        return settings, order_service
+    except (Exception, SystemExit) as error:  # whatever the merchant's module does wrong
         log.exception("orderService %s cannot be loaded", settings.order_service)
         reason = f"cannot be loaded ({type(error).__name__}): the start-up log holds the trace"
         return settings.with_problem("orderService", reason), OrderService()

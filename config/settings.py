@@ -57,6 +57,7 @@ _FIELDS = {
 _OPTIONAL = {
     "wxPayPublicKey",
     "wxPayPublicKeyId",
+    "transferNotifyUrl",
     "corsAllowOrigin",
     "publicActions",
     "orderService",
@@ -122,7 +123,7 @@ class Settings:
 
         env_id = read("cloudbaseEnvId", rules.env_id, "")
         derived_url = f"https://{env_id}.api.tcloudbasegateway.com" if env_id else ""
-        auth_url = read("cloudbaseAuthUrl", rules.base_url, derived_url)
+        auth_url = read("cloudbaseAuthUrl", rules.base_url, derived_url, refused="")
         if auth_url and not env_id:
             auth_url = ""
             read.problems["cloudbaseAuthUrl"] = "has no effect without a valid cloudbaseEnvId: set both"

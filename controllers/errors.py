@@ -17,6 +17,7 @@ from services.pay_service import BadRequest, HandlerFailed, HookFailed, NotRecor
 from services.wechatpay import errors as wechatpay
 from utils.cloudbase_auth import BadToken, KeysUnavailable
 from utils.json_body import BadJson
+from utils.logs import redact, redacted
 from utils.validator import Invalid
 
 log = logging.getLogger("pay.http")
@@ -41,17 +42,18 @@ class BodyTooLarge(Exception):
 
 
 def _api_error(error: wechatpay.ApiError) -> Response:
-    data = {"status": error.status, "data": error.body}
+    data = {"status": error.status, "data": redacted(error.body)}
+    unknown = f" ({UNKNOWN})" if error.after_unknown or not error.signed else ""
     if error.status == 401:
-        return failure(502, _CREDENTIALS, data)
-    said = " ".join(filter(None, (error.code, error.message))) or f"HTTP {error.status}"
-    unsigned = "" if error.signed else f" (this answer was not signed by WeChat Pay; {UNKNOWN})"
-    return failure(error.status, f"WeChat Pay: {said}{unsigned}", data)
+        return failure(502, _CREDENTIALS + (unknown if error.after_unknown else ""), data)
+    said = redact(" ".join(filter(None, (error.code, error.message)))) or f"HTTP {error.status}"
+    unsigned = "" if error.signed else ", not signed by WeChat Pay"
+    return failure(error.status, f"WeChat Pay: {said}{unsigned}{unknown}", data)
 
 
 def _unknown(status: int) -> Callable[[wechatpay.OutcomeUnknown], Response]:
     def answer(error: wechatpay.OutcomeUnknown) -> Response:
-        data = {"status": error.status, "data": error.body} if error.status else None
+        data = {"status": error.status, "data": redacted(error.body)} if error.status else None
         return failure(status, f"{error}; {UNKNOWN}", data)
 
     return answer
@@ -84,6 +86,7 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (wechatpay.TimedOut, _unknown(504)),
     (wechatpay.RateLimited, _unknown(429)),
     (wechatpay.OutcomeUnknown, _unknown(502)),
+    (wechatpay.NotSent, _plain(503)),
     (NotRecorded, _not_recorded),
     (KeysUnavailable, _plain(503)),
     (HookFailed, _plain(503, "the order service failed; nothing was sent to WeChat Pay: try again later")),
@@ -98,7 +101,7 @@ _TO_WECHAT_PAY: tuple[tuple[type[Exception], int, str], ...] = (
     (BodyTooLarge, 413, _FORGED),
     (RequestEntityTooLarge, 413, _FORGED),
     (HTTPException, 400, _FORGED),
-    (wechatpay.SignatureInvalid, 401, _FORGED),
+    (wechatpay.SignatureInvalid, 400, _FORGED),
     (wechatpay.DecryptionFailed, 400, _FORGED),
     (wechatpay.NotificationRefused, 400, _FORGED),
     (wechatpay.WechatPayError, 503, _LATER),

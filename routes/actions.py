@@ -69,7 +69,7 @@ _ROWS: tuple[Action | Callback, ...] = (
     Action(
         "wxpay_transfer",
         OPERATOR,
-        CREDENTIALS,
+        (*CREDENTIALS, "transferNotifyUrl"),
         validator.TRANSFER,
         PayService.transfer,
         pay.with_payee,

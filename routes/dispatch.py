@@ -29,12 +29,13 @@ def dispatch(path: str) -> Response:
     row = _by_path(path)
     g.is_callback = isinstance(row, Callback)
     raw = request.get_data(cache=False)
-    _require_size(raw, row)
+    _require_size(raw, MAX_BODY if isinstance(row, Action) else MAX_FORWARD)
     body = _parse(raw, request, is_callback=g.is_callback)
     if row is None:
         row = _by_body(body, path)
         g.is_callback = not isinstance(row, Action)
-        _require_size(raw, row)
+    if "ParsedContent" not in body:
+        _require_size(raw, MAX_BODY)
     g.action = row.name if row else "notification"
     if isinstance(row, Action):
         return pay_controller.handle(row, body, request)
@@ -95,8 +96,7 @@ def _forwarded(text: str) -> Any:
         return None
 
 
-def _require_size(raw: bytes, row: Action | Callback | None) -> None:
-    limit = MAX_BODY if isinstance(row, Action) else MAX_FORWARD
+def _require_size(raw: bytes, limit: int) -> None:
     if len(raw) > limit:
         raise BodyTooLarge(f"the body exceeds {limit} bytes")
 

@@ -18,6 +18,18 @@ from routes.actions import ACTIONS
 from utils.logs import new_request, protect, request_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+# Identities and credentials, the platform's own among them; a merchant's exception might quote them.
+_SECRET_HEADERS = (
+    "Authorization",
+    "Cookie",
+    "X-Cloudbase-Authorization",
+    "X-Cloudbase-Context",
+    "X-Cloudbase-Sessiontoken",
+    "X-Operator-Key",
+    "X-Scf-Secret-Key",
+    "X-Scf-Session-Token",
+    "X-Wx-Openid",
+)
 _METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 log = logging.getLogger("pay.http")
@@ -59,11 +71,7 @@ def _with_request_id(application: Callable[..., Any]) -> Callable[..., Any]:
 
 def _start() -> None:
     g.started = request.environ["pay.started"]
-    protect(
-        request.headers.get("Authorization"),
-        request.headers.get("X-Operator-Key"),
-        request.headers.get("X-Wx-Openid"),
-    )
+    protect(*map(request.headers.get, _SECRET_HEADERS))
 
 
 def _finish(response: Response) -> Response:

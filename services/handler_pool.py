@@ -40,26 +40,34 @@ class HandlerPool:
                 raise NotificationPostponed("all handler threads are busy")
             self._running.add(key)
         context = contextvars.copy_context()
-        future = self._executor.submit(context.run, self._guarded, key, handler)
+        try:
+            future = self._executor.submit(context.run, self._guarded, key, handler)
+        except RuntimeError as error:  # no thread to be had
+            self._forget(key)
+            raise NotificationPostponed("no handler thread can be started") from error
         try:
             return future.result(timeout)
         except futures.TimeoutError:
             if future.done():  # the handler itself raised TimeoutError
                 raise
-            future.add_done_callback(_log_late)
+            future.add_done_callback(lambda late: context.run(_log_late, late))
             raise HandlerTimeout(f"the handler did not return within {timeout:.1f} s") from None
 
     def _guarded(self, key: Hashable, handler: Callable[[], Any]) -> Any:
         try:
             return handler()
         finally:
-            with self._lock:
-                self._running.discard(key)
+            self._forget(key)
+
+    def _forget(self, key: Hashable) -> None:
+        with self._lock:
+            self._running.discard(key)
 
 
 def _log_late(future: futures.Future[Any]) -> None:
     error = future.exception()
     log.error(
         "a callback handler came back after FAIL was answered; its result is dropped",
+        exc_info=error,
         extra={"fields": {"outcome": type(error).__name__ if error else "returned"}},
     )

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from services.handler_pool import HandlerPool, HandlerTimeout
-from services.order_service import OrderService, Params, Refused
+from services.order_service import OrderService, Params, Refused, contained
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Kind, Notification, Strategy
-from services.wechatpay.client import Reply
+from services.wechatpay.client import Reply, is_sendable
 from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
 from services.wechatpay.signer import Signer
 from utils.cloudbase_auth import Caller, KeysUnavailable
@@ -114,7 +114,7 @@ class PayService:
     def order(self, action: str, params: Params, caller: Caller) -> Result:
         """Place an order; `amount.total` in cents. `data` is what the front end pays with."""
         scene = SCENES[action]
-        params = self._hook(self._orders.before_unified, self._with_appid(params), caller)
+        params = self._hook(self._orders.before_unified, self._with_appid(params), caller, PAYMENT)
         payload = params | {
             "mchid": self._merchant.merchant_id,
             "notify_url": self._merchant.notify_url_pay,
@@ -142,7 +142,7 @@ class PayService:
 
     def refund(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask for a refund, amounts in cents ([4013071036]); 200 means accepted, not refunded."""
-        params = self._hook(self._orders.before_refund, params, caller)
+        params = self._hook(self._orders.before_refund, params, caller, REFUND)
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
         result = _result(self._strategy.send("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
@@ -162,15 +162,18 @@ class PayService:
         A `user_name` in clear is encrypted here. `data` gains `mchId` and `appId` for
         wx.requestMerchantTransfer.
         """
-        payload = self._hook(self._orders.before_transfer, self._with_appid(params), caller)
-        serial = ""
+        payload = self._hook(self._orders.before_transfer, self._with_appid(params), caller, TRANSFER)
+        deadline, serial = self._strategy.deadline(), ""
         if "user_name" in payload:
-            serial, ciphertext = self._strategy.encrypt(payload["user_name"])
+            try:
+                serial, ciphertext = self._strategy.encrypt(payload["user_name"], deadline)
+            except ValueError as error:
+                raise HookFailed("user_name must have at most 214 bytes in UTF-8") from error
             payload = payload | {"user_name": ciphertext}
         if self._merchant.transfer_notify_url:
             payload = payload | {"notify_url": self._merchant.transfer_notify_url}
         expect = {"out_bill_no": payload["out_bill_no"]}
-        reply = self._strategy.send("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect)
+        reply = self._strategy.send("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
@@ -218,7 +221,7 @@ class PayService:
         handler = self._triggers[kind]
         try:
             kept = self._pool.run(
-                (kind.name, fields["number"]), lambda: handler(notification.plaintext), left
+                (kind.name, fields["number"]), lambda: contained(lambda: handler(notification.plaintext)), left
             )
         except (NotificationPostponed, HandlerTimeout):
             raise
@@ -246,26 +249,26 @@ class PayService:
         return {"appid": self._merchant.app_ids[0]} | params
 
     def _hook(
-        self, hook: Callable[[Params, Caller], Params | None], params: Params, caller: Caller
+        self, hook: Callable[[Params, Caller], Params | None], params: Params, caller: Caller, kind: Kind
     ) -> Params:
         """What `before_*` returns; it works on a copy, so that None means unchanged whatever it did."""
         try:
-            changed = hook(copy.deepcopy(params), caller)
+            changed = contained(lambda: hook(copy.deepcopy(params), caller))
         except Refused:
             raise
         except Exception as error:
             raise HookFailed("the order service could not prepare this") from error
         if changed is None:
             return params
-        if not isinstance(changed, Mapping):
-            raise HookFailed("before_* must return the params to send, or None")
-        return dict(changed)
+        if not isinstance(changed, dict) or not isinstance(changed.get(kind.number), str) or not is_sendable(changed):
+            raise HookFailed(f"before_* must return None or the params to send as JSON, {kind.number} among them")
+        return changed
 
     def _record(
         self, what: str, handler: Callable[[], Any], result: Result | None, *, money_moves: bool
     ) -> None:
         try:
-            if _is_kept(handler()):
+            if _is_kept(contained(handler)):
                 return
         except Exception as error:
             raise NotRecorded(what, result, money_moves=money_moves) from error
@@ -277,7 +280,7 @@ class PayService:
     def _shown(self, action: str, params: Params, reply: Reply) -> Result:
         _protect_people(reply.data)
         try:
-            shown = self._orders.handler_query(action, params, reply.data)
+            shown = contained(lambda: self._orders.handler_query(action, params, copy.deepcopy(reply.data)))
         except Refused:
             raise
         except Exception as error:
@@ -290,7 +293,7 @@ class PayService:
 def authorize(orders: OrderService, action: str, params: Params, caller: Caller) -> None:
     """Ask the order service whether `caller` may; raises Refused, KeysUnavailable or HookFailed."""
     try:
-        orders.authorize(action, params, caller)
+        contained(lambda: orders.authorize(action, params, caller))
     except (Refused, KeysUnavailable):
         raise
     except Exception as error:

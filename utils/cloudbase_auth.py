@@ -139,7 +139,7 @@ class Caller:
 
     @classmethod
     def from_request(cls, headers: Mapping[str, str], policy: CallerPolicy, operator_key: str = "") -> Caller:
-        """The caller by the request's headers; `operator_key` is the body's, used when the header is missing.
+        """The caller by the request's headers; `operator_key` is the one in its body.
 
         Raises BadToken, except beside `x-wx-openid` in the modes that read it: the platform may have put a
         credential of its own into Authorization there, which is then ignored.
@@ -158,7 +158,8 @@ class Caller:
         openid = _identity(token.claims.get("provider_sub")) if user else ""
         uid = _identity(token.claims.get("sub")) if user else ""
         server = token.verified and _is_server(token.claims)
-        has_key = _holds_key(sent.get("x-operator-key", ""), operator_key, policy.operator_key)
+        has_key = _is_key(_as_utf8(sent.get("x-operator-key", "")), policy.operator_key)
+        has_key = _is_key(operator_key, policy.operator_key) or has_key
 
         if token is not _NO_TOKEN:
             source = "token"
@@ -246,10 +247,13 @@ def _sent_openid(sent: Mapping[str, str]) -> str:
     return "" if "," in openid else openid  # a comma: two headers that the server joined
 
 
-def _holds_key(header: str, in_body: str, expected: str) -> bool:
+def _as_utf8(header: str) -> str:
     with contextlib.suppress(UnicodeError):  # WSGI hands header bytes over as Latin-1 (PEP 3333)
-        header = header.encode("latin-1").decode("utf-8")
-    given = header or in_body
+        return header.encode("latin-1").decode("utf-8")
+    return header
+
+
+def _is_key(given: object, expected: str) -> bool:
     if not expected or not isinstance(given, str):
         return False
     return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))

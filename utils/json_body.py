@@ -5,6 +5,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any, NoReturn
 
+MAX_VALUES = 50_000  # small values take fifty times their text's memory
 MAX_NUMBER_LENGTH = 64  # characters; converting a number of any length would take quadratic time
 
 
@@ -26,7 +27,10 @@ def parse(raw: bytes, *, max_depth: int = 64) -> Any:
         raise BadJson("the body must not start with a byte order mark")
     if not text.strip():
         raise BadJson("the body is empty; JSON is expected")
-    if raw.count(b"[") + raw.count(b"{") > max_depth and _depth(raw) > max_depth:
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if brackets + raw.count(b",") > MAX_VALUES:
+        raise BadJson(f"the body must not hold more than {MAX_VALUES} values")
+    if brackets > max_depth and _depth(raw) > max_depth:
         raise BadJson(f"the body must not be nested deeper than {max_depth} levels")
     try:
         value = _DECODER.decode(text)

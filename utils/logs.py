@@ -24,6 +24,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 _protected: ContextVar[dict[str, str] | None] = ContextVar("protected", default=None)
 
 MASK = "***"
+MAX_LENGTH = 8192  # what a header can hold; a longer text is nobody's identity
 MIN_LENGTH, MIN_LENGTH_NON_ASCII = 4, 2  # shorter values would blot out half the log; Chinese names are short
 SHOWN, FULLY_MASKED = 4, 12  # of longer values than these twelve characters the first four stay readable
 CHUNK = 20  # characters of a key that give it away; every run of 40 holds one at a multiple of 20
@@ -33,10 +34,11 @@ _PATTERN = re.compile(
     r"|(?P<bearer>(?i:bearer)[\s\\]+)\S+"
     r"|(?P<scheme>WECHATPAY2-SHA256-RSA2048[\s\\]+)[^\r\n]+"
     r"""|(?P<signature>signature=\\*["']?)[^"'\\\s,&]+"""
-    r"|(?P<jwt>eyJ[\w-]+\.[\w-]+\.[\w-]*)"
-    r"|(?P<run>[A-Za-z0-9+/]{40,}={0,2})",
+    r"|(?P<jwt>(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*)",
     re.DOTALL,
 )
+# By itself, afterwards: a run may begin before a token (its characters include "/") and would swallow its head.
+_RUN = re.compile(r"(?P<run>[A-Za-z0-9+/]{40,}={0,2})")
 # JSON leaves these alone, though terminals and splitlines() break lines at some; surrogates have no UTF-8.
 _UNWRITABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -63,13 +65,13 @@ def new_request(identifier: str) -> Iterator[None]:
 
 
 def protect(*values: object) -> None:
-    """Mask these strings in every line of the current request; short ones and other types are skipped."""
+    """Mask these strings in every line of the current request; short, huge and other values are skipped."""
     known = _protected.get()
     if known is None:
         known = {}
         _protected.set(known)
     for value in values:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > MAX_LENGTH:
             continue
         if len(value) >= (MIN_LENGTH if value.isascii() else MIN_LENGTH_NON_ASCII):
             mask = value[:SHOWN] + MASK if len(value) > FULLY_MASKED else MASK
@@ -80,7 +82,7 @@ def redact(text: str) -> str:
     """`text` without secrets, protected values, PEM blocks, bearer tokens and signatures."""
     for secret in _secrets.spellings:
         text = text.replace(secret, MASK)
-    text = _PATTERN.sub(_mask, text)
+    text = _RUN.sub(_mask, _PATTERN.sub(_mask, text))
     protected = _protected.get()
     if protected:
         # Longest first: one value may begin with another. Copied: a worker thread may be adding to it.
@@ -176,7 +178,7 @@ def _clean(entry: Mapping[str, Any]) -> str:
     if redact(line) != line:
         # Masking inside JSON text could cut an escape in two or break a number, so it is done on the values.
         line = _dumps({
-            name: value if name in ("time", "level") else _redacted(value)
+            name: value if name in ("time", "level") else redacted(value)
             for name, value in json.loads(line).items()
         })
     return _UNWRITABLE.sub(_escape, line)
@@ -199,11 +201,11 @@ def _repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _redacted(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {redact(name): _redacted(inner) for name, inner in value.items()}
+        return {redact(name): redacted(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_redacted(inner) for inner in value]
+        return [redacted(inner) for inner in value]
     if value is None or isinstance(value, bool):
         return value
     text = str(value)

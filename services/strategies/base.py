@@ -6,7 +6,7 @@ The way is chosen once, at start, by `signMode`; nobody asks for the mode again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.wechatpay.client import Client, Reply
@@ -49,9 +49,9 @@ class Incoming:
     in `time.monotonic()` seconds.
     """
 
-    headers: Mapping[str, str]
-    raw: bytes
-    body: dict[str, Any]
+    headers: Mapping[str, str] = field(repr=False)
+    raw: bytes = field(repr=False)
+    body: dict[str, Any] = field(repr=False)
     kind: Kind | None
     identified: bool
     deadline: float
@@ -67,7 +67,7 @@ class Notification:
     id: str
     event_type: str
     kind: Kind | None
-    plaintext: dict[str, Any]
+    plaintext: dict[str, Any] = field(repr=False)
     evidence: str
 
 
@@ -101,13 +101,18 @@ class Strategy:
         *,
         serial: str = "",
         expect: Mapping[str, str] | None = None,
+        deadline: float | None = None,
     ) -> Reply:
         """One call to WeChat Pay, see `Client.call`."""
-        return self._client.call(method, path, body, serial=serial, expect=expect)
+        return self._client.call(method, path, body, serial=serial, expect=expect, deadline=deadline)
 
-    def encrypt(self, text: str) -> tuple[str, str]:
+    def deadline(self) -> float:
+        """Until when a call that begins now may take, in `time.monotonic()` seconds."""
+        return self._client.deadline()
+
+    def encrypt(self, text: str, deadline: float) -> tuple[str, str]:
         """Serial and ciphertext of a sensitive field, see `Client.encrypt`."""
-        return self._client.encrypt(text)
+        return self._client.encrypt(text, deadline)
 
     def open(self, incoming: Incoming) -> Notification:
         """A callback as a believed notification, see `Opener.open`."""

@@ -16,6 +16,7 @@ from services.wechatpay.errors import (
     ApiError,
     NotificationPostponed,
     NotificationRefused,
+    NotSent,
     OutcomeUnknown,
 )
 
@@ -80,6 +81,8 @@ class Confirmation:
         number, question = str(hint[kind.number]), _QUESTIONS[kind]
         if not _NUMBER.fullmatch(number) or hint[kind.state] not in question.confirmed:
             raise NotificationRefused(_REFUSED)
+        if any(hint.get(name, self._merchant_id) != self._merchant_id for name in ("mchid", "mch_id")):
+            raise NotificationRefused(_REFUSED)
         if not self._places.acquire(blocking=False):
             raise NotificationPostponed("too many confirmations are under way")
         try:
@@ -92,24 +95,28 @@ class Confirmation:
         moved_on = kind is PAYMENT and hint[kind.state] == "SUCCESS"
         if state not in question.confirmed or not (state == hint[kind.state] or moved_on):
             raise NotificationRefused(_REFUSED)
-        if not all(_agree(hint[name], answer.get(name)) for name in question.compared if name in hint):
+        compared = [name for name in question.compared if name in hint]
+        if "openid" in compared and "openid" not in answer:  # optional in a transfer query ([4012716437])
+            compared.remove("openid")
+        if not all(_agree(hint[name], answer.get(name)) for name in compared):
             raise NotificationRefused(_REFUSED)
         return answer
 
     def _ask(self, kind: Kind, number: str, deadline: float) -> dict[str, Any]:
-        left = deadline - self._monotonic() - HANDLER_RESERVE
-        if left <= 0:
-            raise NotificationPostponed("no time left to ask WeChat Pay")
         path = _QUESTIONS[kind].path(quote(number, safe="*"), self._merchant_id)
         try:
             reply = self._client.call(
-                "GET", path, expect={kind.number: number}, timeout=left, try_timeout=TRY_TIMEOUT
+                "GET",
+                path,
+                expect={kind.number: number},
+                deadline=deadline - HANDLER_RESERVE,
+                try_timeout=TRY_TIMEOUT,
             )
         except ApiError as error:
             if error.signed and error.status == 404:
                 raise NotificationRefused(_REFUSED) from error
             raise NotificationPostponed(f"WeChat Pay could not be asked: {error}") from error
-        except OutcomeUnknown as error:
+        except (OutcomeUnknown, NotSent) as error:
             raise NotificationPostponed(f"WeChat Pay could not be asked: {error}") from error
         answer = dict(reply.data)
         if kind is REFUND:

@@ -7,7 +7,6 @@ WeChat Pay or a holder of the APIv3 key can have encrypted; else WeChat Pay's an
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,8 +24,6 @@ from services.strategies.confirmation import Confirmation
 from services.wechatpay.cipher import decrypt_resource
 from services.wechatpay.errors import NotificationRefused
 from utils import json_body
-
-log = logging.getLogger("pay.callback")
 
 
 class GatewayStrategy:
@@ -71,30 +68,22 @@ class GatewayStrategy:
         if not isinstance(resource, dict):
             raise NotificationRefused("resource must be an object")
         plaintext = read_plaintext(decrypt_resource(self._api_v3_key, resource), kind)
-        proved, stated = dict(leaves(plaintext)), dict(leaves(content))
-        for path in proved.keys() & stated.keys():
-            if not same(proved[path], stated[path]):
-                raise NotificationRefused(f"ParsedContent contradicts the decrypted resource in {path}")
-        if proved.keys() != stated.keys():
-            log.info("ParsedContent and the decrypted resource hold different fields")
+        path = next(contradictions(plaintext, content), None)
+        if path is not None:
+            raise NotificationRefused(f"ParsedContent contradicts the decrypted resource in {path}")
         return plaintext
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is neither object nor list, with its path; empty ones of those count as values."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from leaves(item, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            yield from leaves(item, f"{path}[{index}]")
-    else:
-        yield path, value
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, and not only because Python counts True as 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def contradictions(proved: Any, stated: Any, path: str = "") -> Iterator[str]:
+    """Where both state something and not the same; what is only in one of them is none."""
+    if isinstance(proved, dict) and isinstance(stated, dict):
+        for key in proved.keys() & stated.keys():
+            yield from contradictions(proved[key], stated[key], f"{path}.{key}" if path else key)
+    elif isinstance(proved, list) and isinstance(stated, list):
+        for index, (one, other) in enumerate(zip(proved, stated, strict=False)):
+            yield from contradictions(one, other, f"{path}[{index}]")
+    elif isinstance(proved, bool) != isinstance(stated, bool) or proved != stated:  # Python counts True as 1
+        yield path
 
 
 def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:

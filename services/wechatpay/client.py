@@ -2,7 +2,8 @@
 
 Two hosts serve the same API and the signature does not cover the host ([4012075113]). What leaves the
 outcome unknown is tried once more on the other host with the same number and the same bytes, signed anew:
-every write of this API is idempotent by the merchant's own number.
+orders, refunds and transfers are idempotent by the merchant's own number, closing is re-entrant, and a repeated
+cancel is refused at worst.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from services.wechatpay.errors import (
     ApiError,
     DecryptionFailed,
     KeysUnavailable,
+    NotSent,
     OutcomeUnknown,
     RateLimited,
     ServerFault,
     SignatureInvalid,
-    TimedOut,
     Unverifiable,
 )
 from services.wechatpay.keys import KeyRing, PlatformCertificate, verify_signature
@@ -47,6 +48,9 @@ class Reply(NamedTuple):
 
     status: int
     data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Reply(status={self.status})"  # the data may name people
 
 
 class Client:
@@ -87,45 +91,51 @@ class Client:
         *,
         serial: str = "",
         expect: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        deadline: float | None = None,
         try_timeout: float | None = None,
     ) -> Reply:
         """Call WeChat Pay and return its verified answer.
 
         `path` is path and query, segments already percent-encoded. `serial` names the key that encrypted a
         field of `body`. `expect` are fields that the answer must repeat, so that no answer to another call
-        is taken for this one's. `timeout` bounds the whole call and `try_timeout` each of the two tries,
-        both in seconds. Raises ApiError or OutcomeUnknown.
+        is taken for this one's. `deadline` is by default the one of a call that begins now; `try_timeout` bounds
+        each of the two tries, in seconds. Raises ApiError, OutcomeUnknown or NotSent.
         """
-        deadline = time.monotonic() + (timeout or self._timeout)
+        deadline = deadline or self.deadline()
         content = b"" if body is None else _serialise(body)
         try:
             self.keys.prepare(deadline)
         except KeysUnavailable as error:
-            raise Unverifiable(f"nothing was sent: {error}") from error
+            raise NotSent(f"nothing was sent to WeChat Pay: {error}") from error
         serial = serial or self.keys.public_key_id
 
         def attempt(host: str, limit: float) -> Reply:
             answer = self._exchange(method, host, path, content, serial, min(limit, try_timeout or limit))
             return self._accept(answer, method, path, expect or {}, deadline)
 
-        return self._twice(attempt, deadline)
+        return self._twice(attempt, deadline, is_write=method != "GET")
 
-    def encrypt(self, text: str) -> tuple[str, str]:
+    def deadline(self) -> float:
+        """Until when a call that begins now may take, in `time.monotonic()` seconds."""
+        return time.monotonic() + self._timeout
+
+    def encrypt(self, text: str, deadline: float) -> tuple[str, str]:
         """Serial of the key used, and the ciphertext of a sensitive field ([4013053257]).
 
-        Raises OutcomeUnknown (nothing was sent) when there is no key to encrypt with.
+        Raises NotSent when there is no key to encrypt with, ValueError for a text too long for the key.
         """
         try:
-            self.keys.prepare(time.monotonic() + self._timeout)
+            self.keys.prepare(deadline)
             serial, key = self.keys.encryption_key()
         except KeysUnavailable as error:
-            raise Unverifiable(f"nothing was sent: {error}") from error
+            raise NotSent(f"nothing was sent to WeChat Pay: {error}") from error
         return serial, encrypt_oaep(key, text)
 
-    def _twice(self, attempt: Callable[[str, float], Result], deadline: float) -> Result:
+    def _twice(self, attempt: Callable[[str, float], Result], deadline: float, *, is_write: bool) -> Result:
         """Run `attempt(host, seconds)` on the main host and, where that settles nothing, on the backup."""
         main, backup = self._hosts
+        if _left(deadline) <= 0:
+            raise NotSent("nothing was sent to WeChat Pay: no time left")
         try:
             return attempt(main, _left(deadline) / 2)
         except (OutcomeUnknown, ApiError) as error:
@@ -133,10 +143,15 @@ class Client:
             if isinstance(error, ApiError) and not limited:
                 raise
             pause = random.uniform(*_BACK_OFF) if limited else 0.0  # noqa: S311
-            if _left(deadline) < 2 * pause:
+            if _left(deadline) <= 2 * pause:
                 raise
-            time.sleep(pause)
-        return attempt(main if limited else backup, _left(deadline))
+            unknown = is_write and isinstance(error, OutcomeUnknown)
+        time.sleep(pause)
+        try:
+            return attempt(main if limited else backup, _left(deadline))
+        except ApiError as error:
+            error.after_unknown = unknown
+            raise
 
     def _exchange(
         self, method: str, host: str, path: str, content: bytes, serial: str, limit: float
@@ -191,7 +206,7 @@ class Client:
         """Platform certificates: decrypted first, then the answer is verified with one of them ([4012551764])."""
 
         def attempt(host: str, limit: float) -> list[PlatformCertificate]:
-            answer = self._exchange("GET", host, "/v3/certificates", b"", "", limit)
+            answer = self._exchange("GET", host, "/v3/certificates", b"", self.keys.public_key_id, limit)
             if answer.status >= 500:
                 raise ServerFault(f"WeChat Pay answered {answer.status}", status=answer.status)
             if answer.status != 200:
@@ -204,7 +219,16 @@ class Client:
                 raise Unverifiable(f"platform certificates: {error}") from error
             return certificates
 
-        return self._twice(attempt, deadline)
+        return self._twice(attempt, deadline, is_write=False)
+
+
+def is_sendable(body: Mapping[str, Any]) -> bool:
+    """Whether `body` can be sent as JSON."""
+    try:
+        _serialise(body)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _success(answer: Answer, expect: Mapping[str, str]) -> Reply:
@@ -230,10 +254,7 @@ def _lookup(known: Mapping[str, RSAPublicKey], serial: str) -> RSAPublicKey:
 
 
 def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimedOut("no time left to call WeChat Pay")
-    return left
+    return deadline - time.monotonic()
 
 
 def _serialise(body: Mapping[str, Any]) -> bytes:
@@ -241,8 +262,18 @@ def _serialise(body: Mapping[str, Any]) -> bytes:
 
 
 def _parse(body: bytes) -> Any:
-    """The parsed answer; None when it is empty or not JSON (a gateway's HTML page is nobody's business)."""
+    """The parsed answer; None when it is empty or not JSON (a gateway's HTML page is nobody's business).
+
+    NaN and half surrogate pairs are not JSON either: our own answer could not carry them.
+    """
     try:
-        return json.loads(body)
+        value = json.loads(body, parse_constant=_refuse)
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,6 +1,7 @@
 """What can go wrong between this function and WeChat Pay.
 
 WechatPayError
+├── NotSent               nothing was sent: no key to verify the answer or to encrypt with, or no time left
 ├── ApiError              WeChat Pay said no: a 4xx. Nothing happened if it is signed
 ├── OutcomeUnknown        the call may or may not have been carried out
 │   ├── Unreachable       no connection, reset, cut answer
@@ -24,12 +25,17 @@ class WechatPayError(Exception):
     """Base of everything below; `str()` is fit for a log and holds no secret."""
 
 
+class NotSent(WechatPayError):
+    """Nothing was sent, so nothing happened."""
+
+
 class ApiError(WechatPayError):
     """WeChat Pay answered with a 4xx.
 
     `status` HTTP status, `code` and `message` WeChat Pay's own (may be empty), `body` its parsed answer,
     `signed` whether the answer carried a valid signature: an unsigned one comes from the gateway in front
-    and proves nothing about a payment, refund or transfer (errors: [4012081717]).
+    and proves nothing about a payment, refund or transfer (errors: [4012081717]). `after_unknown` tells a write
+    whose first try may have been carried out: this is the answer to its repetition.
     """
 
     def __init__(self, status: int, body: Any, *, signed: bool, request_id: str = "") -> None:
@@ -37,6 +43,7 @@ class ApiError(WechatPayError):
         self.status = status
         self.body = body
         self.signed = signed
+        self.after_unknown = False
         self.request_id = request_id
         self.code = str(fields.get("code", ""))
         self.message = str(fields.get("message", ""))

@@ -62,6 +62,9 @@ def verify_signature(
     try:
         decoded = base64.b64decode(signature, validate=True)
         find(serial).verify(decoded, message, PKCS1v15(), SHA256())
+    except SignatureInvalid as error:
+        error.probe = probe
+        raise
     except (ValueError, InvalidSignature) as error:  # a probe need not even be base64
         raise SignatureInvalid("Wechatpay-Signature does not fit the body", probe=probe) from error
 
@@ -121,13 +124,15 @@ class KeyRing:
         """
         if self.fixed:
             return
+        now = self._monotonic()
         if not self._certificates:
             self._refresh(deadline)
-        elif self._monotonic() - self._fetched_at > MAX_AGE:
+        elif now - self._fetched_at > MAX_AGE and now - self._tried_at > COOL_DOWN:
+            # The known ones still serve, so this costs one caller at a time, and not all of his time.
             try:
-                self._refresh(deadline)
-            except KeysUnavailable:
-                log.warning("platform certificates could not be refreshed; the known ones stay in use")
+                self._refresh(now + (deadline - now) / 3, wait=False)
+            except KeysUnavailable as error:
+                log.warning("platform certificates are due, the known ones stay in use: %s", error)
 
     def encryption_key(self) -> tuple[str, RSAPublicKey]:
         """Serial and key for sensitive fields: the public key, else the newest effective certificate."""
@@ -146,11 +151,11 @@ class KeyRing:
         certificate = self._certificates.get(serial)
         return certificate.public_key if certificate else None
 
-    def _refresh(self, deadline: float) -> None:
+    def _refresh(self, deadline: float, *, wait: bool = True) -> None:
         """Download once per cool-down; whoever waited for another thread's download uses its result."""
         asked_at = self._monotonic()
-        if not self._lock.acquire(timeout=max(0.0, deadline - asked_at)):
-            raise KeysUnavailable("platform certificates are being downloaded; no time left to wait")
+        if not self._lock.acquire(timeout=max(0.0, deadline - asked_at) if wait else 0):
+            raise KeysUnavailable("platform certificates are being downloaded by another request")
         try:
             if self._tried_at > asked_at - COOL_DOWN:
                 if self._fetched_at < self._tried_at:

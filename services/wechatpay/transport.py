@@ -37,12 +37,15 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status})"  # the body may name people
+
 
 class Transport:
     """Sends one request, once. `adapter` replaces the network (any `requests` adapter)."""
 
     def __init__(self, adapter: BaseAdapter | None = None, *, connections: int = 64) -> None:
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = adapter or _Adapter(connections)
@@ -117,12 +120,42 @@ class _Response(http.client.HTTPResponse):
         self.fp: Any = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: even unfollowed, `requests` would read and parse the redirect."""
+
+
 class _HTTPConnection(HTTPConnection):
     response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn)
 
 
 class _HTTPSConnection(HTTPSConnection):
     response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn)
+
+
+def _connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.socket:
+    """Connect within the connection's timeout, however many addresses its name has."""
+    name, timeout = connection._dns_host, connection.timeout
+    deadline = time.monotonic() + timeout
+    addresses = [found[4][0] for found in socket.getaddrinfo(name, connection.port, type=socket.SOCK_STREAM)]
+    try:
+        for rest in range(len(addresses), 0, -1):
+            connection._dns_host = addresses[-rest]
+            connection.timeout = max(0.01, (deadline - time.monotonic()) / rest)
+            try:
+                return connect()
+            except (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError):
+                if rest == 1:
+                    raise
+        raise OSError(f"{name} has no address")
+    finally:
+        connection._dns_host, connection.timeout = name, timeout
 
 
 class _FreshConnections:
