@@ -167,8 +167,8 @@ class PayService:
         if "user_name" in payload:
             try:
                 serial, ciphertext = self._strategy.encrypt(payload["user_name"], deadline)
-            except ValueError as error:
-                raise HookFailed("user_name must have at most 214 bytes in UTF-8") from error
+            except (ValueError, AttributeError) as error:
+                raise HookFailed("user_name must be a string of at most 214 bytes in UTF-8") from error
             payload = payload | {"user_name": ciphertext}
         if self._merchant.transfer_notify_url:
             payload = payload | {"notify_url": self._merchant.transfer_notify_url}
