@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +14,7 @@ from controllers import errors
 from controllers.components import Components
 from controllers.pay_controller import Action
 from routes import dispatch, web
-from routes.actions import ACTIONS, CREDENTIALS, RIGHTS
+from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
 from services.order_service import OrderService, contained
 from services.pay_service import Merchant, PayService
@@ -47,12 +46,14 @@ def create_app(
     `order_service` goes before the setting `orderService`.
     """
     settings = settings or Settings.from_env()
-    logs.setup(settings.log_level, settings.secrets())
+    logs.setup("info", settings.secrets())
     settings = _with_unknown_actions_reported(settings)
     if order_service is None:
         settings, order_service = _load_order_service(settings)
     order_service.rights = RIGHTS
-    _announce(settings)
+    unusable = _unusable(settings)
+    _announce(settings, unusable)  # whatever logLevel says
+    logs.setup(settings.log_level, settings.secrets())
 
     app = Flask(__name__, static_folder=None)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -77,7 +78,7 @@ def create_app(
         callback_timeout=settings.callback_timeout,
     )
     errors.init_app(app)
-    web.init_app(app, __version__, settings.sign_mode)
+    web.init_app(app, __version__, settings.sign_mode, unusable)
     app.register_blueprint(dispatch.blueprint)
     return app
 
@@ -154,18 +155,22 @@ def _with_unknown_actions_reported(settings: Settings) -> Settings:
     return settings.with_problem("publicActions", "names an action that does not exist; until then none is public")
 
 
-def _announce(settings: Settings) -> None:
+def _unusable(settings: Settings) -> list[str]:
+    """Every setting that is missing or broken, as `name` or `name (reason)`."""
+    lacking = settings.lacking(ALL_NEEDS)
+    named = {lack.partition(" ")[0] for lack in lacking}
+    return lacking + [f"{name} ({why})" for name, why in settings.problems.items() if name not in named]
+
+
+def _announce(settings: Settings, unusable: list[str]) -> None:
     """One line at start with every problem and every setting that widens whom the function believes."""
-    needs = dict.fromkeys(name for row in ACTIONS.values() for name in row.needs)
-    missing = [name for name in settings.lacking(needs) if name not in settings.problems]
-    missing = [name for name in missing if name.partition(" ")[0] not in settings.problems]
     widened = _widened(settings)
     log.log(
-        logging.WARNING if missing or settings.problems or widened else logging.INFO,
-        "pay-common %s starts: signMode=%s; problems: %s; widened trust: %s",
+        logging.WARNING if unusable or widened else logging.INFO,
+        "pay-common %s starts: signMode=%s; missing or broken settings: %s; widened trust: %s",
         __version__,
         settings.sign_mode,
-        json.dumps({**dict.fromkeys(missing, "missing"), **settings.problems}),
+        ", ".join(unusable) or "none",
         ", ".join(widened) or "none",
     )
 

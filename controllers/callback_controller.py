@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,24 +21,24 @@ class Callback:
     """
 
     name: str
-    kind: Kind
+    kind: Kind | None
     path: str
     needs: tuple[str, ...]
     right: str = "evidence"
 
 
-def handle(kind: Kind | None, needs: Iterable[str], body: dict[str, Any], raw: bytes, request: Request) -> Response:
+def handle(row: Callback, body: dict[str, Any], raw: bytes, request: Request) -> Response:
     """SUCCESS only after the order service kept it; everything else is an exception, answered FAIL.
 
-    `kind` is what the path or action says it is; the event type that the body states goes before it.
+    `row` is what the path, action or event says it is; the event type that the body states goes before it.
     """
-    service = ready_service(needs)
+    service = ready_service(row.needs)
     service.accept_notification(
         Incoming(
             headers=cast("Mapping[str, str]", request.headers),
             raw=raw,
             body=body,
-            kind=kind,
+            kind=row.kind,
             identified=_is_identified(request),
             deadline=g.started + components().callback_timeout,
         )

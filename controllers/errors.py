@@ -54,13 +54,13 @@ def _api_error(error: wechatpay.ApiError) -> Response:
 def _unknown(status: int) -> Callable[[wechatpay.OutcomeUnknown], Response]:
     def answer(error: wechatpay.OutcomeUnknown) -> Response:
         data = {"status": error.status, "data": redacted(error.body)} if error.status else None
-        return failure(status, f"{error}; {UNKNOWN}", data)
+        return failure(status, f"{error}; {UNKNOWN if error.is_write else 'ask again'}", data)
 
     return answer
 
 
 def _not_recorded(error: NotRecorded) -> Response:
-    if error.money_moves:
+    if error.result is not None:
         return failure(
             500, "accepted by WeChat Pay, not recorded here: query, never a new number", error.result
         )
@@ -117,7 +117,7 @@ def init_app(app: Flask) -> None:
 
 
 def _answer(error: Exception) -> Response:
-    g.error = type(error).__name__
+    g.error_type = type(error).__name__
     if g.get("is_callback"):
         return _answer_wechat_pay(error)
     for known, answer in _TO_CALLERS:

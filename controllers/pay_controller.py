@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from flask import Request, Response
+from flask import Request, Response, g
 
 from controllers.components import Components, components, ready_service
 from controllers.errors import Unauthorized
 from controllers.responses import success
 from services.order_service import Refused
-from services.pay_service import PayService, Result, authorize
+from services.pay_service import PayService, Result, authorize, protect_people
 from utils import validator
 from utils.cloudbase_auth import Caller, KeysUnavailable
 from utils.logs import protect
@@ -49,12 +49,14 @@ def handle(action: Action, body: Body, request: Request) -> Response:
     """Carry out `action` with `body`; every way in ends here."""
     parts = components()
     operator_key = body.pop("_operatorKey", "")
-    _protect(body, operator_key)
+    protect(operator_key)
+    protect_people(body)
     headers = cast("Mapping[str, str]", request.headers)
     caller = Caller.from_request(
         headers, parts.caller_policy, operator_key if isinstance(operator_key, str) else ""
     )
     protect(caller.openid)
+    g.caller = caller.source
     _require_admitted(action, caller, parts)
     if action.checks_origin:
         _require_origin(request, parts)
@@ -77,9 +79,14 @@ def as_sent(body: Body, caller: Caller, request: Request) -> Body:
 
 
 def with_payer(body: Body, caller: Caller, request: Request) -> Body:
-    """The caller pays: his openid from token or header goes before the one in the body."""
+    """The caller pays: his openid from token or header goes before the one in the body.
+
+    Not so with `useServiceAccount`, because an openid belongs to one AppID and his is not of that one.
+    """
     payer = body.get("payer", {})
     if not caller.openid or not isinstance(payer, dict):
+        return body
+    if body.get("useServiceAccount") is True and "openid" in payer:
         return body
     return body | {"payer": payer | {"openid": caller.openid}}
 
@@ -115,12 +122,6 @@ def _require_origin(request: Request, parts: Components) -> None:
     origin = request.headers.get("Origin")
     if origin and parts.allowed_origins and origin not in parts.allowed_origins:
         raise Refused("Origin is not listed in corsAllowOrigin", 403)
-
-
-def _protect(body: Body, operator_key: Any) -> None:
-    payer = body.get("payer")
-    openid = payer.get("openid") if isinstance(payer, dict) else None
-    protect(*(v for v in (operator_key, openid, body.get("openid"), body.get("user_name")) if isinstance(v, str)))
 
 
 def _client_ip(headers: Mapping[str, str]) -> str:

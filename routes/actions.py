@@ -88,4 +88,11 @@ ACTIONS: Mapping[str, Action | Callback] = {row.name: row for row in _ROWS}
 PATHS: Mapping[str, Action | Callback] = {f"wx-pay/{row.name}": row for row in _ROWS} | {
     row.path: row for row in _ROWS if isinstance(row, Callback)
 }
+EVENTS: Mapping[str, Callback] = {
+    event: row for row in _ROWS if isinstance(row, Callback) and row.kind for event in row.kind.events
+}
+# A notification of a type that has no row: judged, logged and acknowledged.
+OTHER_NOTIFICATION = Callback("notification", None, "", CREDENTIALS)
+# Every setting that some row needs, each once.
+ALL_NEEDS: tuple[str, ...] = tuple(dict.fromkeys(name for row in _ROWS for name in row.needs))
 RIGHTS: Mapping[str, str] = {row.name: row.right for row in _ROWS}

@@ -11,9 +11,9 @@ from controllers import callback_controller, pay_controller
 from controllers.callback_controller import Callback
 from controllers.errors import BodyTooLarge, NotFound
 from controllers.pay_controller import Action
-from routes.actions import ACTIONS, CREDENTIALS, PATHS
+from routes.actions import ACTIONS, EVENTS, OTHER_NOTIFICATION, PATHS
 from services.pay_service import BadRequest
-from utils import json_body
+from utils import json_body, logs
 
 MAX_BODY = 1_500_000
 MAX_FORWARD = 4_000_000
@@ -28,19 +28,19 @@ def dispatch(path: str) -> Response:
     """Every POST: find its row of the table and hand it over."""
     row = _by_path(path)
     g.is_callback = isinstance(row, Callback)
+    logs.action.set(row.name if row else "")
     raw = request.get_data(cache=False)
     _require_size(raw, MAX_BODY if isinstance(row, Action) else MAX_FORWARD)
     body = _parse(raw, request, is_callback=g.is_callback)
     if row is None:
         row = _by_body(body, path)
-        g.is_callback = not isinstance(row, Action)
-    if "ParsedContent" not in body:
+        g.is_callback = isinstance(row, Callback)
+        logs.action.set(row.name)
+    if isinstance(row, Action) or "ParsedContent" not in body:
         _require_size(raw, MAX_BODY)
-    g.action = row.name if row else "notification"
     if isinstance(row, Action):
         return pay_controller.handle(row, body, request)
-    kind, needs = (row.kind, row.needs) if row else (None, CREDENTIALS)
-    return callback_controller.handle(kind, needs, body, raw, request)
+    return callback_controller.handle(row, body, raw, request)
 
 
 def _by_path(path: str) -> Action | Callback | None:
@@ -49,8 +49,8 @@ def _by_path(path: str) -> Action | Callback | None:
     return PATHS.get("/".join(segments[-2:]))
 
 
-def _by_body(body: dict[str, Any], path: str) -> Action | Callback | None:
-    """The row that the body names, its routing fields removed; None for a notification of another type.
+def _by_body(body: dict[str, Any], path: str) -> Action | Callback:
+    """The row that the body names, its routing fields removed.
 
     Raises BadRequest for an unknown action, NotFound when nothing names one.
     """
@@ -64,9 +64,9 @@ def _by_body(body: dict[str, Any], path: str) -> Action | Callback | None:
         return _named(inner.rpartition(_PREFIX)[2].removesuffix("/"))
     event_type = _event_type(body)
     if event_type:
-        return EVENTS.get(event_type)
-    if path in ACTIONS:
-        return ACTIONS[path]
+        return EVENTS.get(event_type, OTHER_NOTIFICATION)
+    if path.removesuffix("/") in ACTIONS:
+        return ACTIONS[path.removesuffix("/")]
     raise NotFound("nothing here: POST to /wx-pay/<action>, or name the action in the body's _action")
 
 
@@ -126,6 +126,3 @@ def _parse_form(raw: bytes) -> dict[str, Any]:
     if len(body) != len(pairs):
         raise BadRequest("the form repeats a field")
     return body
-
-
-EVENTS = {event: row for row in ACTIONS.values() if isinstance(row, Callback) for event in row.kind.events}

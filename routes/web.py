@@ -14,7 +14,6 @@ from flask import Flask, Response, g, request
 from controllers.components import components
 from controllers.errors import NotFound
 from controllers.responses import success
-from routes.actions import ACTIONS
 from utils.logs import new_request, protect, request_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -35,7 +34,7 @@ _METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]
 log = logging.getLogger("pay.http")
 
 
-def init_app(app: Flask, version: str, sign_mode: str) -> None:
+def init_app(app: Flask, version: str, sign_mode: str, unusable: list[str]) -> None:
     """Register the hooks, `GET /healthz`, the CORS preflight, and 404 for all that is not a POST."""
     app.wsgi_app = _with_request_id(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(_start)
@@ -43,9 +42,8 @@ def init_app(app: Flask, version: str, sign_mode: str) -> None:
 
     @app.get("/healthz", provide_automatic_options=False)
     def healthz() -> Response:
-        """Version, sign mode and the settings that are missing; asks nobody and needs no identity."""
-        needs = dict.fromkeys(name for row in ACTIONS.values() for name in row.needs)
-        return success({"version": version, "signMode": sign_mode, "missing": components().lacking(needs)})
+        """Version, sign mode, and the settings that are missing or broken; asks nobody and needs no identity."""
+        return success({"version": version, "signMode": sign_mode, "missing": unusable})
 
     @app.route("/", defaults={"path": ""}, methods=_METHODS, provide_automatic_options=False)
     @app.route("/<path:path>", methods=_METHODS, provide_automatic_options=False)
@@ -84,12 +82,10 @@ def _finish(response: Response) -> Response:
     fields = {
         "method": request.method,
         "path": request.path,
-        "action": g.get("action", ""),
         "status": response.status_code,
         "duration_ms": round((time.monotonic() - g.started) * 1000, 1),
     }
-    if "error" in g:
-        fields["error_type"] = g.error
+    fields |= {name: g.get(name) for name in ("caller", "error_type") if name in g}
     log.info("request", extra={"fields": fields})
     return response
 

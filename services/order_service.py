@@ -20,7 +20,11 @@ log = logging.getLogger("pay.orders")
 
 
 class Refused(Exception):
-    """Raised by any method to answer a caller with `message`; `status` is 403, 404 or 409."""
+    """Raised by `authorize`, `before_*` and `handler_query` to answer the caller with `message`.
+
+    `status` is 403, 404 or 409. From the other methods it counts as a failure, because WeChat Pay has accepted
+    already, or is itself the caller.
+    """
 
     def __init__(self, message: str, status: int = 403) -> None:
         if status not in (403, 404, 409):
@@ -37,7 +41,7 @@ class OrderService:
     or transfer that WeChat Pay accepted is reported to its caller as not recorded.
     """
 
-    # Action -> "caller", "operator" or "payee"; set by create_app from the action table.
+    # Action -> "caller", "operator", "payee" or "evidence"; set by create_app from the action table.
     rights: Mapping[str, str] = {}
 
     def authorize(self, action: str, params: Params, caller: Caller) -> None:
@@ -55,6 +59,11 @@ class OrderService:
             raise Refused("this transfer is not to you: only its payee or an operator may query it")
         if caller.keys_unavailable:
             raise KeysUnavailable("the token's keys cannot be had now, and this action needs a verified token")
+        if right == "payee":
+            raise Refused(
+                f"{action} needs an operator, or the payee with a verified openid: set cloudbaseEnvId and send his "
+                "token, or callerHeaders=trusted where no public route leads to this function"
+            )
         raise Refused(
             f"{action} needs an operator: send x-operator-key (or _operatorKey) equal to operatorKey, use a "
             "server token verified by cloudbaseEnvId, or list your verified openid or uid in operatorIds"
@@ -77,7 +86,10 @@ class OrderService:
         log.info("handlerUnified - order created: %s", params.get("out_trade_no"))
 
     def handler_unified_trigger(self, params: Params) -> Any:
-        """A payment callback. Be idempotent, and compare `amount.total` with the order ([4012791861])."""
+        """A payment callback. Paid means `trade_state` SUCCESS, or REFUND when it has moved on since.
+
+        Be idempotent, and compare `amount.total` with the order ([4012791861]).
+        """
         log.info(
             "handlerUnifiedTrigger - payment result: %s %s", params["out_trade_no"], params["trade_state"]
         )

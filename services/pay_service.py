@@ -21,8 +21,7 @@ from utils.logs import protect
 
 Result = dict[str, Any]
 
-log = logging.getLogger("pay.service")
-callback_log = logging.getLogger("pay.callback")
+log = logging.getLogger("pay.callback")
 
 
 class BadRequest(Exception):
@@ -30,23 +29,22 @@ class BadRequest(Exception):
 
 
 class HookFailed(Exception):
-    """A merchant's `before_*` or `authorize` failed; nothing was sent."""
+    """A merchant's `before_*` or `authorize` failed; nothing that changes anything was sent."""
 
 
 class NotRecorded(Exception):
-    """WeChat Pay accepted, the merchant's handler did not keep it. `result` is what WeChat Pay answered.
+    """WeChat Pay accepted, the merchant's handler did not keep it.
 
-    `money_moves` tells a refund or transfer, which must not be sent again under a new number.
+    `result` is WeChat Pay's answer where money moves (refund, transfer: never again under a new number), else None.
     """
 
-    def __init__(self, what: str, result: Result | None, *, money_moves: bool) -> None:
+    def __init__(self, what: str, result: Result | None = None) -> None:
         self.result = result
-        self.money_moves = money_moves
         super().__init__(what)
 
 
 class HandlerFailed(Exception):
-    """A callback handler raised, refused or did not return in time; WeChat Pay is to deliver again."""
+    """A callback handler raised or did not keep the message; WeChat Pay is to deliver again."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,9 @@ _TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
 class PayService:
     """One method per thing a merchant does; each answers `{"status": int, "data": object}`.
 
-    `action` is the name by which it was asked for, `params` are validated. All calls raise ApiError and
-    OutcomeUnknown of services.wechatpay.errors.
+    `action` is the name by which it was asked for, `params` are validated. All calls raise ApiError, OutcomeUnknown
+    and NotSent of services.wechatpay.errors, and what the merchant's code makes of it: Refused, HookFailed,
+    NotRecorded.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class PayService:
         if not isinstance(reply.data.get(scene.credential), str):
             raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
         result = _result(reply, scene.finish(self._strategy.signer, payload["appid"], reply.data))
-        self._record("order", lambda: self._orders.handler_unified(payload), None, money_moves=False)
+        self._record("order", lambda: self._orders.handler_unified(payload))
         return result
 
     def query_order(self, action: str, params: Params, caller: Caller) -> Result:
@@ -137,7 +136,7 @@ class PayService:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
         path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
         result = _result(self._strategy.send("POST", path, {"mchid": self._merchant.merchant_id}))
-        self._record("close", lambda: self._orders.handler_close(params), None, money_moves=False)
+        self._record("close", lambda: self._orders.handler_close(params))
         return result
 
     def refund(self, action: str, params: Params, caller: Caller) -> Result:
@@ -146,7 +145,7 @@ class PayService:
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
         result = _result(self._strategy.send("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
-        self._record("refund", lambda: self._orders.handler_refund(payload), result, money_moves=True)
+        self._record("refund", lambda: self._orders.handler_refund(payload), result)
         return result
 
     def query_refund(self, action: str, params: Params, caller: Caller) -> Result:
@@ -177,9 +176,7 @@ class PayService:
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
-        self._record(
-            "transfer", lambda: self._orders.handler_transfer(payload, reply.data), result, money_moves=True
-        )
+        self._record("transfer", lambda: self._orders.handler_transfer(payload, reply.data), result)
         return result
 
     def cancel_transfer(self, action: str, params: Params, caller: Caller) -> Result:
@@ -199,7 +196,8 @@ class PayService:
     def accept_notification(self, incoming: Incoming) -> None:
         """Open a callback, check that it is ours, and have it handled; returns only if it was kept.
 
-        Raises HandlerFailed, or what `Strategy.open` raises.
+        Raises HandlerFailed or HandlerTimeout, NotificationRefused for another merchant's, NotificationPostponed
+        when it cannot be handled now, and what `Strategy.open` raises.
         """
         notification = self._strategy.open(incoming)
         self._require_ours(notification)
@@ -209,12 +207,12 @@ class PayService:
             "evidence": notification.evidence,
         }
         kind = notification.kind
-        _protect_people(notification.plaintext)
+        protect_people(notification.plaintext)
         if kind is None:
-            callback_log.warning("notification of a type that is not handled", extra={"fields": fields})
+            log.warning("notification of a type that is not handled", extra={"fields": fields})
             return
         fields["number"] = notification.plaintext[kind.number]
-        callback_log.info("notification believed", extra={"fields": fields})
+        log.info("notification believed", extra={"fields": fields})
         left = min(self._merchant.handler_timeout, incoming.deadline - time.monotonic())
         if left <= 0:
             raise NotificationPostponed("no time left for the handler")
@@ -262,31 +260,29 @@ class PayService:
             return params
         if not isinstance(changed, dict) or not isinstance(changed.get(kind.number), str) or not is_sendable(changed):
             raise HookFailed(f"before_* must return None or the params to send as JSON, {kind.number} among them")
-        return changed
+        return {name: value for name, value in changed.items() if name != "useServiceAccount"}
 
-    def _record(
-        self, what: str, handler: Callable[[], Any], result: Result | None, *, money_moves: bool
-    ) -> None:
+    def _record(self, what: str, handler: Callable[[], Any], result: Result | None = None) -> None:
         try:
             if _is_kept(contained(handler)):
                 return
         except Exception as error:
-            raise NotRecorded(what, result, money_moves=money_moves) from error
-        raise NotRecorded(what, result, money_moves=money_moves)
+            raise NotRecorded(what, result) from error
+        raise NotRecorded(what, result)
 
     def _query(self, action: str, path: str, params: Params, expect: Mapping[str, str]) -> Result:
         return self._shown(action, params, self._strategy.send("GET", path, expect=expect))
 
     def _shown(self, action: str, params: Params, reply: Reply) -> Result:
-        _protect_people(reply.data)
+        protect_people(reply.data)
         try:
             shown = contained(lambda: self._orders.handler_query(action, params, copy.deepcopy(reply.data)))
         except Refused:
             raise
         except Exception as error:
-            raise NotRecorded("query", None, money_moves=False) from error
+            raise NotRecorded("query") from error
         if not _is_kept(shown):
-            raise NotRecorded("query", None, money_moves=False)
+            raise NotRecorded("query")
         return _result(reply)
 
 
@@ -306,7 +302,7 @@ def _is_kept(outcome: Any) -> bool:
     )
 
 
-def _protect_people(data: Mapping[str, Any]) -> None:
+def protect_people(data: Mapping[str, Any]) -> None:
     """Keep the openid and name in WeChat Pay's data out of whatever is logged from here on."""
     payer = data.get("payer")
     openid = payer.get("openid") if isinstance(payer, Mapping) else None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-logger = logging.getLogger("pay.auth")
+log = logging.getLogger("pay.auth")
 
 KEYS_LIFETIME = 600.0
 COOL_DOWN = 30.0
@@ -44,6 +44,7 @@ class TokenVerifier:
 
     def __init__(self, env_id: str, auth_url: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`auth_url` is the API gateway's root without a trailing slash; `clock` counts seconds."""
+        self._auth_url = auth_url
         self._jwks_url = f"{auth_url}/auth/v1/certs"
         self._rules: dict[str, Any] = {
             "audience": env_id,
@@ -61,6 +62,8 @@ class TokenVerifier:
 
         Raises BadToken, or KeysUnavailable when only the signature is left to check and its key is not there.
         """
+        if not self._auth_url:
+            raise KeysUnavailable("cloudbaseAuthUrl is not usable, so no token can be verified")
         # What needs no key comes first: a foreign token (the platform may put its own credential into
         # Authorization) must neither cause a fetch nor look like a token of ours whose keys are missing.
         claim_checks = {f"verify_{claim}": True for claim in ("exp", "nbf", "iat", "aud", "iss")}
@@ -104,7 +107,7 @@ class TokenVerifier:
         except Exception as error:  # noqa: BLE001 - whatever the other side did, there are no keys
             self._last_fetch_failed = True
             fields = {"reason": type(error).__name__}
-            logger.warning("CloudBase signing keys could not be fetched", extra={"fields": fields})
+            log.warning("CloudBase signing keys could not be fetched", extra={"fields": fields})
         else:
             self._last_fetch_failed = False
             self._keys = keys  # before the date: whoever sees the new date sees the new keys
@@ -155,7 +158,7 @@ class Caller:
             token = _NO_TOKEN
 
         user = _is_end_user(token.claims)
-        openid = _identity(token.claims.get("provider_sub")) if user else ""
+        openid = _openid(token.claims.get("provider_sub")) if user else ""
         uid = _identity(token.claims.get("sub")) if user else ""
         server = token.verified and _is_server(token.claims)
         has_key = _is_key(_as_utf8(sent.get("x-operator-key", "")), policy.operator_key)
@@ -257,6 +260,12 @@ def _is_key(given: object, expected: str) -> bool:
     if not expected or not isinstance(given, str):
         return False
     return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
+
+
+def _openid(value: object) -> str:
+    """`value` if it can be an openid: after other sign-ins `provider_sub` is a mail address or phone number."""
+    openid = _identity(value)
+    return "" if "@" in openid or openid.lstrip("+").isdigit() else openid
 
 
 def _identity(value: object) -> str:

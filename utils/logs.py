@@ -1,7 +1,7 @@
 """One JSON object per line on standard output, with everything secret taken out.
 
-    logger = logging.getLogger("pay.client")
-    logger.info("order placed", extra={"fields": {"out_trade_no": number, "status": 200}})
+    log = logging.getLogger("pay.orders")
+    log.info("order placed", extra={"fields": {"out_trade_no": number, "status": 200}})
 
 A line is searched for secrets when it is complete, so it does not matter how one got into it.
 """
@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+action: ContextVar[str] = ContextVar("action", default="")  # what the request turned out to ask for
 # What must not be shown of the current request: each spelling of a value -> its mask. The dict is shared on
 # purpose: a worker thread in a copy of the context sees what is protected later, and the other way round.
 _protected: ContextVar[dict[str, str] | None] = ContextVar("protected", default=None)
@@ -56,11 +57,12 @@ def setup(level: str, secrets: Iterable[str]) -> None:
 @contextmanager
 def new_request(identifier: str) -> Iterator[None]:
     """A fresh request: its id on every line, nothing protected yet. Both are as before at the end."""
-    id_token, protected_token = request_id.set(identifier), _protected.set({})
+    id_token, action_token, protected_token = request_id.set(identifier), action.set(""), _protected.set({})
     try:
         yield
     finally:
         request_id.reset(id_token)
+        action.reset(action_token)
         _protected.reset(protected_token)
 
 
@@ -153,8 +155,9 @@ def _line(record: logging.LogRecord) -> str:
         "level": record.levelname,
         "message": _message(record),
     }
-    if request_id.get():
-        head["request_id"] = request_id.get()
+    for context in (request_id, action):
+        if context.get():
+            head[context.name] = context.get()
     tail = {}
     if record.exc_info and record.exc_info[0] is not None:
         tail["error"] = logging.Formatter().formatException(record.exc_info)

@@ -51,6 +51,8 @@ class ShopOrders(OrderService):
 
     def handler_unified_trigger(self, params: Params) -> dict[str, str]:
         """PENDING -> PAID in one guarded update, so that a repeated callback changes nothing."""
+        if params["trade_state"] not in ("SUCCESS", "REFUND"):  # REFUND: paid, and refunded since
+            return {"code": "SUCCESS"}
         number, total = params["out_trade_no"], params["amount"]["total"]
         with self._transaction() as db:
             paid = db.execute(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import string
 import time
 from collections.abc import Callable
 
@@ -16,12 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
-_ALPHABET = string.ascii_letters + string.digits
 
 
 def nonce() -> str:
-    """32 random alphanumeric characters."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(32))
+    """32 hex digits, 128 random bits."""
+    return secrets.token_hex(16)
 
 
 class Signer:

@@ -397,7 +397,7 @@ def test_the_token_issuer_is_derived_from_the_environment_id():
     assert settings.cloudbase_auth_url == "https://shop-1a2b3c.api.tcloudbasegateway.com"
 
     mistyped = Settings.from_env({"cloudbaseEnvId": "shop-1a2b3c", "cloudbaseAuthUrl": "http://auth.example.com"})
-    assert mistyped.cloudbase_auth_url == "https://shop-1a2b3c.api.tcloudbasegateway.com"
+    assert mistyped.cloudbase_auth_url == "", "keys from where nobody meant would vouch for strangers"
     assert list(mistyped.problems) == ["cloudbaseAuthUrl"]
 
     local = Settings.from_env({"cloudbaseEnvId": "shop-1a2b3c", "cloudbaseAuthUrl": "http://127.0.0.1:9"})

@@ -169,7 +169,7 @@ def test_an_unknown_action_in_the_body_does_not_matter_beside_one_in_the_path(at
 
 def test_a_callback_in_the_path_goes_before_an_action_in_the_body(at: House):
     reply = at.function.post("/wechatpay/order", {"_action": "wxpay_order_native", **order()}, MINI_PROGRAM)
-    at.not_acknowledged(reply, 401)
+    at.not_acknowledged(reply, 400)
 
 
 def test_an_action_in_the_body_goes_before_its_path_field_and_that_before_an_event(at: House):
@@ -307,6 +307,7 @@ DAMAGED = {
     "a NUL": b"{" + GOOD + b"}\x00",
     "65 levels": b"{" + GOOD + b',"a":' + b"[" * 64 + b"]" * 64 + b"}",
     "65 levels of objects": b"{" + GOOD + b',"a":' + b'{"a":' * 64 + b"1" + b"}" * 64 + b"}",
+    "50,001 values": b"{" + GOOD + b',"a":[' + b"1," * 49_998 + b"1]}",
     "100,000 open brackets": b"[" * 100_000,
     "100,000 brackets": b"{" + GOOD + b',"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }
@@ -327,6 +328,12 @@ def test_sixty_four_levels_are_not_too_deep(at: House):
     nested = b'"a":' + b"[" * 63 + b"]" * 63
     number = body_of(at)["out_trade_no"].encode()
     reply = raw(at, b'{"out_trade_no":"' + number + b'",' + nested + b"}")
+    assert reply.body["data"]["status"] == 204, reply.text
+
+
+def test_fifty_thousand_values_are_not_too_many(at: House):
+    number = body_of(at)["out_trade_no"].encode()
+    reply = raw(at, b'{"out_trade_no":"' + number + b'","a":[' + b"1," * 49_997 + b"1]}")
     assert reply.body["data"]["status"] == 204, reply.text
 
 
@@ -427,8 +434,11 @@ def test_a_business_body_may_have_one_and_a_half_million_bytes(at: House, send: 
 
 
 @pytest.mark.parametrize(("path", "extra"), [(f"/wx-pay/{CLOSE}", {}), ("/", {"_action": CLOSE}), (f"/{CLOSE}", {})])
-def test_a_larger_business_body_is_too_large(at: House, send: Any, path: str, extra: dict[str, str]):
-    body = padded({**extra, "out_trade_no": "ORDER_0001"}, MAX_BUSINESS + 1)
+@pytest.mark.parametrize("more", [{}, {"ParsedContent": {}}, {"rawData": {}}], ids=str)
+def test_a_larger_business_body_is_too_large(
+    at: House, send: Any, path: str, extra: dict[str, str], more: dict[str, Any]
+):
+    body = padded({**extra, **more, "out_trade_no": "ORDER_0001"}, MAX_BUSINESS + 1)
     at.refused(send(at, path, body, MINI_PROGRAM), 413)
 
 
@@ -610,6 +620,59 @@ def test_the_url_of_transfers_is_missed_by_nobody_and_left_out(at: House):
     assert "notify_url" not in at.sent()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "action", "others"),
+    [
+        (
+            "transferNotifyUrl",
+            "http://planted.example/wechatpay/transfer?a=b",
+            "wxpay_transfer",
+            ["wxpay_transfer_cancel", "wxpay_transfer_bill_query", "wxpay_refund", "wxpay_order"],
+        ),
+        ("corsAllowOrigin", "*", "wxpay_order_h5", ["wxpay_order", "wxpay_order_native", "wxpay_order_app", CLOSE]),
+        ("corsAllowOrigin", f"{ORIGIN}, planted.example/x", "wxpay_order_h5", ["wxpay_order_native"]),
+    ],
+)
+def test_a_broken_optional_setting_stops_the_action_that_rests_on_it(
+    at: House, name: str, value: str, action: str, others: list[str]
+):
+    with with_settings(at, **{name: value}) as function:
+        reply = call_unread(function, action)
+        assert lacking(reply) == [name]
+        assert re.search(rf"{name} \([^)]{{10,}}\)", reply.body["msg"])
+        assert "planted" not in reply.text
+        for other in others:
+            assert call_unread(function, other).status == 400, other
+        assert lacking_in_health(function) == [name]
+    assert at.box.requests == []
+
+
+@pytest.mark.parametrize("name", ["transferNotifyUrl", "corsAllowOrigin"])
+def test_an_unset_optional_setting_is_not_missed(at: House, name: str):
+    with with_settings(at, **{name: None}) as function:
+        for action in ("wxpay_transfer", "wxpay_order_h5"):
+            assert call_unread(function, action).status == 400
+        assert lacking_in_health(function) == []
+
+
+def test_without_a_usable_url_of_its_issuer_a_token_grants_nothing(at: House):
+    """The environment's own address must not stand in for one that was set and is broken."""
+    with with_settings(at, cloudbaseAuthUrl="planted.example/no-scheme") as function:
+        for kind in ("user", "server"):
+            token = {"Authorization": f"Bearer {at.box.token(kind)}"}
+            reply = function.call("wxpay_refund", refund(), token)
+            assert reply.status in (401, 503), "not believed"
+            assert reply.body["code"] == -1
+            assert "planted" not in reply.text
+        assert function.call("wxpay_order_native", order()).body["code"] == 0
+    assert [request.path for request in at.box.requests] == ["/v3/pay/transactions/native"]
+
+
+def lacking_in_health(function: Function) -> list[str]:
+    missing = function.request("GET", "/healthz").body["data"]["missing"]
+    return [name.partition(" ")[0] for name in missing]
+
+
 def test_broken_settings_are_named_with_the_reason_and_never_with_the_value(at: House):
     values = {
         "merchantSerialNumber": "ZZ-planted-serial",
@@ -726,7 +789,7 @@ def test_every_answer_varies_by_origin(at: House):
         at.function.call("wxpay_order_native", order(), {}),
         with_length(at, "/wechatpay/order", b" " * (MAX_FORWARD + 1), {}),
     ]
-    assert [reply.status for reply in replies] == [200, 404, 400, 401, 200, 401, 413]
+    assert [reply.status for reply in replies] == [200, 404, 400, 400, 200, 401, 413]
     assert all(varies(reply) for reply in replies)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.hashes import SHA1
 
 from sandbox import Credentials, Sandbox
 from sandbox.credentials import new_key, private_pem
@@ -423,8 +426,9 @@ def test_without_certificates_nothing_is_sent(fresh, kind):
         }
     )
     for name, reply in replies.items():
-        house.assert_failed(name, reply, 502, unknown=True)
-        assert "nothing was sent" in reply.body["msg"], name
+        house.assert_failed(name, reply, 503, unknown=False)
+        assert reply.body["msg"].startswith("nothing was sent to WeChat Pay: "), name
+        assert reply.body["data"] is None, name
     asked = [request.path for request in house.box.requests]
     assert set(asked) <= {"/v3/certificates"}
     assert len(asked) <= 2, "three callers share one download and its one repetition"
@@ -435,17 +439,71 @@ def test_slow_certificates_count_for_the_time_of_the_call(fresh, kind):
     house = fresh()
     house.box.fault(kind, path="/v3/certificates", seconds=LONG)
     reply = house.do("wxpay_order", order("FIRST1"))
-    assert reply.body["code"] == -1
-    assert reply.status in (502, 504)
-    assert reply.seconds <= TIMEOUT + 1
+    house.assert_failed("order", reply, 503, unknown=False)
+    assert reply.body["msg"].startswith("nothing was sent to WeChat Pay: ")
     assert {request.path for request in house.box.requests} == {"/v3/certificates"}
+
+
+TRANSFERS = "/v3/fund-app/"
+
+
+def test_a_name_that_is_encrypted_late_leaves_the_transfer_what_is_left_of_its_time(fresh):
+    """Encrypting and sending share wxPayTimeout: the certificates take 0.9 of it, WeChat Pay never answers."""
+    house = fresh()
+    house.box.fault("latency", host="main", path="/v3/certificates", seconds=LONG)
+    house.box.fault("latency", host="backup", path="/v3/certificates", seconds=TIMEOUT * 0.4)
+    house.box.fault("latency", path=TRANSFERS, seconds=LONG)
+    reply = house.do("wxpay_transfer", transfer("LATE01"))
+    house.assert_failed("transfer", reply, 504, unknown=True)
+    assert reply.seconds < TIMEOUT + 0.7, "the certificates' time counts"
+    assert reply.seconds > TIMEOUT * 0.85, "what is left is used"
+    assert "nothing was sent" not in reply.body["msg"]
+
+
+def test_without_a_name_a_late_transfer_has_no_more_time_either(fresh):
+    house = fresh()
+    house.box.fault("latency", host="main", path="/v3/certificates", seconds=LONG)
+    house.box.fault("latency", host="backup", path="/v3/certificates", seconds=TIMEOUT * 0.4)
+    house.box.fault("latency", path=TRANSFERS, seconds=LONG)
+    body = {name: value for name, value in transfer("LATE02").items() if name != "user_name"}
+    reply = house.do("wxpay_transfer", body)
+    house.assert_failed("transfer", reply, 504, unknown=True)
+    assert TIMEOUT * 0.85 < reply.seconds < TIMEOUT + 0.7
+
+
+@pytest.mark.parametrize("kind", ["latency", "slow_body"])
+def test_a_name_that_cannot_be_encrypted_in_time_is_not_sent(fresh, kind):
+    house = fresh()
+    house.box.fault(kind, path="/v3/certificates", seconds=LONG)
+    reply = house.do("wxpay_transfer", transfer("NEVER1"))
+    house.assert_failed("transfer", reply, 503, unknown=False)
+    assert reply.body["msg"].startswith("nothing was sent to WeChat Pay: ")
+    assert reply.seconds < TIMEOUT + 0.7
+    assert {request.path for request in house.box.requests} == {"/v3/certificates"}
+    assert house.box.ledger.transfers == {}
+
+
+def test_certificates_within_the_time_let_a_transfer_with_a_name_pass(fresh):
+    house = fresh()
+    house.box.fault("latency", path="/v3/certificates", seconds=TIMEOUT * 0.3)
+    reply = house.do("wxpay_transfer", transfer("INTIME"))
+    assert (reply.status, reply.body["code"]) == (200, 0), reply.text
+    assert TIMEOUT * 0.3 < reply.seconds < TIMEOUT
+    fetched, sent = house.box.requests
+    assert (fetched.path, sent.path) == ("/v3/certificates", "/v3/fund-app/mch-transfer/transfer-bills")
+    certificate = house.box.credentials.platform[0]
+    assert sent.headers["wechatpay-serial"] == certificate.serial
+    ciphertext = base64.b64decode(json.loads(sent.body)["user_name"])
+    padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303 - the protocol's
+    assert certificate.key.decrypt(ciphertext, padding).decode() == "李雷雷"
 
 
 def test_a_merchant_without_certificates_and_without_public_key_is_told(fresh):
     house = fresh()
     house.box.certificates_available = False
     reply = house.do("wxpay_order", order("FIRST1"))
-    house.assert_failed("order", reply, 502, unknown=True)
+    house.assert_failed("order", reply, 503, unknown=False)
+    assert reply.body["msg"].startswith("nothing was sent to WeChat Pay: ")
     assert {request.path for request in house.box.requests} == {"/v3/certificates"}
 
 

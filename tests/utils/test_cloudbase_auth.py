@@ -797,9 +797,21 @@ def test_without_a_configured_key_no_key_matches(given):
         assert (caller.operator, caller.admitted) == (False, False)
 
 
-def test_the_header_goes_before_the_body():
-    assert not Caller.from_request({"x-operator-key": "wrong"}, policy(), OPERATOR_KEY).operator
-    assert Caller.from_request({"x-operator-key": OPERATOR_KEY}, policy(), "wrong").operator
+@pytest.mark.parametrize("wrong", ["wrong", "", OPERATOR_KEY[:-1], "\u00e9" * 32])
+def test_one_right_key_of_two_is_enough(wrong):
+    for mode in ("claimed", "trusted", "ignored"):
+        for header, in_body in ((wrong, OPERATOR_KEY), (OPERATOR_KEY, wrong), (OPERATOR_KEY, OPERATOR_KEY)):
+            caller = Caller.from_request({"x-operator-key": header}, policy(mode), in_body)
+            assert (caller.source, caller.operator) == ("operator", True)
+            assert (caller.verified_openid, caller.verified_uid, caller.server) == ("", "", False)
+
+
+@pytest.mark.parametrize("parts", [("", "wrong"), ("wrong", ""), ("wrong", "wrong"),
+                                   (OPERATOR_KEY[:19], OPERATOR_KEY[19:])])
+def test_two_wrong_keys_make_no_right_one(parts):
+    header, in_body = parts
+    caller = Caller.from_request({"x-operator-key": header}, policy(), in_body)
+    assert (caller.source, caller.operator, caller.admitted) == ("none", False, False)
 
 
 def test_a_key_outside_ascii_matches_by_its_utf8_bytes():

@@ -2,10 +2,11 @@ import json
 import random
 import threading
 import time
+import tracemalloc
 
 import pytest
 
-from utils.json_body import MAX_NUMBER_LENGTH, BadJson, parse
+from utils.json_body import MAX_NUMBER_LENGTH, MAX_VALUES, BadJson, parse
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,45 @@ def test_many_shallow_brackets_are_no_nesting():
     assert parse(json.dumps(body).encode()) == body
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b",".join([b"1"] * 50_000) + b"]",
+        b"{" + b",".join(b'"%d":1' % name for name in range(50_000)) + b"}",
+        b"[" + b",".join([b"[]"] * 25_000) + b"]",
+        b"[" + b",".join([b'{"a":1}'] * 25_000) + b"]",
+    ],
+    ids=["numbers", "members", "arrays", "objects"],
+)
+def test_fifty_thousand_values_are_read_and_one_more_is_not(raw):
+    assert MAX_VALUES == 50_000
+    assert parse(raw) == json.loads(raw)
+    more = raw[:-1] + (b',"more":1}' if raw[:1] == b"{" else b",1]")
+    with pytest.raises(BadJson, match="50000 values"):
+        parse(more)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b",".join([b"[]"] * 499_000) + b"]",
+        b"[" + b",".join([b"{}"] * 499_000) + b"]",
+        b"[" + b",".join([b'{"":0}'] * 210_000) + b"]",
+        b"[" + b",".join([b"0"] * 749_000) + b"]",
+    ],
+    ids=["arrays", "objects", "full objects", "numbers"],
+)
+def test_a_body_cannot_take_many_times_its_size_in_memory(raw):
+    assert 1_400_000 < len(raw) < 1_500_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadJson, match="values"):
+            parse(raw)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_random_documents_are_read_as_the_standard_library_reads_them():
     chance = random.Random(20301231)
 
@@ -159,6 +199,12 @@ def test_random_documents_are_read_as_the_standard_library_reads_them():
         b"\\" * 1_500_000,
         b" " * 1_500_000,
         b'{"a":1,' + b'"a":1,' * 200_000 + b'"a":1}',
+        # The same within the number of values: these reach what comes after its check.
+        b"[" * 50_000,
+        b"[" * 25_000 + b"]" * 25_000,
+        b'{"a":' * 50_000,
+        b"[]" * 50_000,
+        b'{"a":1,' + b'"a":1,' * 49_000 + b'"a":1}',
         b'"' + b"\\ud800" * 200_000 + b'"',
     ],
     ids=lambda raw: f"{raw[:8]!r}",
@@ -177,9 +223,9 @@ def test_deep_nesting_does_not_need_a_large_stack():
 
     def attack():
         try:
-            parse(b"[" * 100_000)
+            parse(b"[" * MAX_VALUES)
         except BadJson as refusal:
-            refusals.append(refusal)
+            refusals.append(str(refusal))
 
     usual = threading.stack_size(128 * 1024)
     try:
@@ -189,7 +235,7 @@ def test_deep_nesting_does_not_need_a_large_stack():
     finally:
         threading.stack_size(usual)
 
-    assert len(refusals) == 1
+    assert refusals == ["the body must not be nested deeper than 64 levels"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -400,6 +401,24 @@ def test_what_is_too_short_or_no_string_is_not_protected(lines):
     logs.protect("", "a", "abc", "\u5f20", None, 1234, ["list"], {"a": 1})
     log.info("abc a \u5f20 1234 list")
     assert only(lines())["message"] == "abc a \u5f20 1234 list"
+
+
+def test_what_no_header_could_hold_is_not_protected(lines):
+    longest, longer = "a" * 8191 + "\u00fc", "b" * 8193
+    logs.protect(longest, longer, "c" * 1_000_000)
+    log.info("%s|%s", longest, longer)
+    assert only(lines())["message"] == "aaaa***|" + longer
+
+
+def test_huge_values_make_no_request_slow(lines):
+    # Each was kept in up to ten spellings, and each spelling was looked for in every line.
+    for start in range(40):
+        logs.protect(chr(ord("A") + start) * 1_400_000)
+    started = time.monotonic()
+    for _ in range(50):
+        log.info("a line")
+    assert time.monotonic() - started < 2
+    assert len(lines()) == 50
 
 
 def test_a_value_that_begins_with_another_is_hidden_whole(lines):

@@ -1,4 +1,4 @@
-"""A scripted HTTP host on loopback that keeps what it saw, and keys and certificates for it to sign with."""
+"""A scripted HTTP host on loopback that keeps what it saw, keys and certificates for it, a client of two of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,14 @@ from typing import Any, BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import NameOID
 
 from sandbox.crypto import Signer as PlatformSigner
+from services.wechatpay.client import Client
+from services.wechatpay.signer import Signer
+from services.wechatpay.transport import Transport
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 API_V3_KEY = b"UNITTEST0123456789abcdefABCDEF01"
@@ -44,6 +48,8 @@ def published_key(name: str) -> RSAPrivateKey:
 MERCHANT_KEY = published_key("docs_merchant_test_key.pem")
 PLATFORM_KEY = published_key("go_test_key.pem")
 OTHER_PLATFORM_KEY = published_key("java_merchant_test_key.pem")
+PLATFORM: RSAPublicKey = PLATFORM_KEY.public_key()
+MERCHANT_SERIAL = "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB"
 
 
 def certificate(
@@ -130,7 +136,9 @@ Answering = Callable[[Seen], Say]
 class Host:
     """Serves `answers` one by one; the last one, or the only callable, answers everything after it."""
 
-    def __init__(self, *answers: Say | Answering) -> None:
+    def __init__(
+        self, *answers: Say | Answering, address: tuple[str, int] = ("127.0.0.1", 0), tls: ssl.SSLContext | None = None
+    ) -> None:
         self.seen: list[Seen] = []
         self._answers = list(answers) or [Say()]
         self._lock = threading.Lock()
@@ -166,11 +174,14 @@ class Host:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(address, Handler)
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def next(self, seen: Seen) -> Say:
         with self._lock:
@@ -187,6 +198,19 @@ class Host:
         self._server.server_close()
 
 
+def client_of(main: str, backup: str, *, timeout: float = 3.0, public_key: RSAPublicKey | None = PLATFORM) -> Client:
+    return Client(
+        transport=Transport(),
+        signer=Signer("1900007291", MERCHANT_SERIAL, MERCHANT_KEY),
+        api_v3_key=API_V3_KEY,
+        public_key_id=PUBLIC_KEY_ID if public_key else "",
+        public_key=public_key,
+        hosts=(main, backup),
+        timeout=timeout,
+        user_agent="pay-common-python/test",
+    )
+
+
 @contextmanager
 def refusing() -> Iterator[str]:
     """The URL of a port that is taken and turns every connection away."""
@@ -196,11 +220,11 @@ def refusing() -> Iterator[str]:
 
 
 @contextmanager
-def deaf() -> Iterator[str]:
+def deaf(address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[str]:
     """The URL of a port that never completes a connection, as a firewall that drops packets."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(address)
         listening.listen(0)
         for _ in range(4):  # fill the queue of those who wait to be accepted
             waiting = stack.enter_context(socket.socket())

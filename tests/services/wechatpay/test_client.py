@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sandbox.crypto import decrypt_field, verifies
 from services.wechatpay import client as client_module
+from services.wechatpay import keys as keys_module
 from services.wechatpay.client import Client, Reply
 from services.wechatpay.errors import (
     ApiError,
+    NotSent,
     OutcomeUnknown,
     RateLimited,
     ServerFault,
@@ -24,12 +27,11 @@ from services.wechatpay.errors import (
     Unreachable,
     Unverifiable,
 )
-from services.wechatpay.signer import Signer
-from services.wechatpay.transport import Transport
 from tests.services.wechatpay.host import (
-    API_V3_KEY,
+    FAR,
     MERCHANT_KEY,
     OTHER_PLATFORM_KEY,
+    PLATFORM,
     PLATFORM_KEY,
     PUBLIC_KEY_ID,
     Answering,
@@ -38,6 +40,7 @@ from tests.services.wechatpay.host import (
     Seen,
     certificate,
     certificate_list,
+    client_of,
     deaf,
     pem,
     refusing,
@@ -48,23 +51,8 @@ ORDER = "/v3/pay/transactions/jsapi"
 REFUND = "/v3/refund/domestic/refunds"
 TRANSFER = "/v3/fund-app/mch-transfer/transfer-bills"
 BODY = {"description": "形象店", "amount": {"total": 1}}
-MERCHANT_SERIAL = "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB"
 NUMBER = 0x5157F09EFDC096DE15EBE81A47057A7232F1B8E1
 SERIAL = format(NUMBER, "040X")
-PLATFORM: RSAPublicKey = PLATFORM_KEY.public_key()
-
-
-def client_of(main: str, backup: str, *, timeout: float = 3.0, public_key: RSAPublicKey | None = PLATFORM) -> Client:
-    return Client(
-        transport=Transport(),
-        signer=Signer("1900007291", MERCHANT_SERIAL, MERCHANT_KEY),
-        api_v3_key=API_V3_KEY,
-        public_key_id=PUBLIC_KEY_ID if public_key else "",
-        public_key=public_key,
-        hosts=(main, backup),
-        timeout=timeout,
-        user_agent="pay-common-python/test",
-    )
 
 
 class Pair:
@@ -174,6 +162,38 @@ def test_an_unsigned_204_is_not_believed():
     with pair(Say(204, b""), backup=Say(204, b"")) as hosts, pytest.raises(Unverifiable):
         hosts.post(ORDER + "/1/close")
     assert len(hosts.seen) == 2
+
+
+NO_JSON = [
+    b'{"prepay_id":NaN}',
+    b'{"prepay_id":[-Infinity]}',
+    b'{"prepay_id":1e400}',
+    b'{"prepay_id":"\\ud800"}',
+    b'{"prepay_id":"\\uDC00\\ud800"}',
+    b'{"\\udfff":1}',
+    b'{"prepay_id":"\xed\xa0\x80"}',
+]
+
+
+@pytest.mark.parametrize("body", NO_JSON, ids=ascii)
+def test_a_signed_answer_that_ours_could_not_carry_is_not_believed(body):
+    with pair(signed(body=body), backup=signed(body=body)) as hosts, pytest.raises(Unverifiable):
+        hosts.post()
+    assert len(hosts.seen) == 2
+
+
+@pytest.mark.parametrize("answer", [signed, Say], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("body", NO_JSON, ids=ascii)
+def test_nor_is_it_repeated_from_a_refusal_or_a_fault(body, answer):
+    for status, error in ((400, ApiError), (503, ServerFault)):
+        with pair(answer(status, body), backup=answer(status, body)) as hosts, pytest.raises(error) as caught:
+            hosts.post()
+        assert (caught.value.status, caught.value.body) == (status, None)
+
+
+def test_a_whole_surrogate_pair_is_a_character():
+    with pair(signed(body=b'{"prepay_id":"\\ud83d\\ude00 \\\\ud800"}')) as hosts:
+        assert hosts.post().data == {"prepay_id": "\U0001f600 \\ud800"}
 
 
 # An answer for this call and no other
@@ -311,6 +331,34 @@ def test_a_signed_refusal_is_final(status):
     assert len(hosts.seen) == 1
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+@pytest.mark.parametrize("how", ["500", "closed", "unsigned 200", "another key", "redirect", "202", "slow"])
+def test_a_no_to_the_repetition_of_an_unknown_write_says_so(how, status):
+    no = signed(status, b'{"code":"NO","message":"no"}')
+    with pair(unsettled()[how], backup=no, timeout=1.0) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post(REFUND)
+    assert (caught.value.status, caught.value.code, caught.value.after_unknown) == (status, "NO", True)
+    assert len(hosts.seen) == 2
+
+
+def test_a_no_to_the_repetition_of_a_query_or_to_a_first_try_is_plain():
+    no = signed(404, b'{"code":"NO"}')
+    with pair(Say(500), backup=no) as hosts, pytest.raises(ApiError) as caught:
+        hosts.client.call("GET", REFUND + "/1")
+    assert not caught.value.after_unknown
+    with pair(no) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post(REFUND)
+    assert not caught.value.after_unknown
+
+
+@pytest.mark.parametrize(("path", "after_unknown"), [(ORDER, False), (REFUND, True)])
+def test_a_429_leaves_unknown_only_what_it_does_not_settle(path, after_unknown, no_back_off):
+    limited, no = signed(429, b'{"code":"FREQUENCY_LIMITED"}'), signed(403, b'{"code":"NO"}')
+    with pair(limited, no) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post(path)
+    assert (caught.value.status, caught.value.after_unknown) == (403, after_unknown)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b'{"code":"NO_AUTH"}', b"[1]", b'{"code":null,"message":7}'])
 def test_an_unsigned_refusal_is_told_as_unsigned(status, body):
@@ -382,11 +430,33 @@ def test_a_backup_has_all_the_time_that_a_quick_failure_left():
         assert hosts.post().data == {"id": "true"}
 
 
-def test_a_timeout_of_one_call_goes_before_the_clients():
+def test_a_deadline_of_one_call_goes_before_the_clients():
     started = time.monotonic()
     with pair(signed(after=5), backup=signed(after=5), timeout=30) as hosts, pytest.raises(TimedOut):
-        hosts.post(timeout=0.5)
-    assert time.monotonic() - started < 1.5
+        hosts.post(deadline=started + 0.5)
+    assert 0.4 < time.monotonic() - started < 1.5
+
+
+def test_the_clients_own_deadline_is_its_timeout_from_now():
+    with pair(timeout=7.0) as hosts:
+        before = time.monotonic()
+        assert before + 7 <= hosts.client.deadline() <= time.monotonic() + 7
+
+
+@pytest.mark.parametrize("past", [0.0, 0.001, 60.0])
+@pytest.mark.parametrize("public_key", [PLATFORM, None], ids=["public key", "certificates"])
+def test_without_time_left_nothing_is_sent_and_the_caller_is_told(past, public_key):
+    with pair(signed(), backup=signed(), public_key=public_key) as hosts:
+        with pytest.raises(NotSent, match="nothing was sent"):
+            hosts.post(deadline=time.monotonic() - past)
+        with pytest.raises(NotSent, match="nothing was sent"):
+            hosts.client.call("GET", REFUND + "/1", deadline=time.monotonic() - past)
+    assert hosts.seen == []
+
+
+def test_nothing_sent_is_no_unknown_outcome():
+    assert not issubclass(NotSent, OutcomeUnknown)
+    assert not issubclass(NotSent, ApiError)
 
 
 def test_each_of_two_tries_keeps_to_its_own_limit():
@@ -429,12 +499,24 @@ def in_certificate_mode(
     def answer(seen: Seen) -> Say:
         if seen.target != "/v3/certificates":
             return signed(body=b'{"id":"true"}', key=key, serial=serial)
-        if listing:
-            return listing(seen)
-        body = certificate_list((SERIAL, pem(certificate(PLATFORM_KEY, NUMBER))))
-        return signed(body=body, serial=SERIAL)
+        return listing(seen) if listing else certificates()
 
     return answer
+
+
+def certificates(**options: Any) -> Say:
+    """The true list, signed now."""
+    body = certificate_list((SERIAL, pem(certificate(PLATFORM_KEY, NUMBER))))
+    return signed(body=body, serial=SERIAL, **options)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    give_up = time.monotonic() + 5
+    while time.monotonic() < give_up:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def targets(host: Host) -> list[str]:
@@ -485,10 +567,10 @@ def bad_lists() -> dict[str, Answering]:
 def test_without_certificates_nothing_is_sent_and_the_caller_is_told(how, no_back_off):
     answering = in_certificate_mode(bad_lists()[how])
     with pair(answering, backup=answering, public_key=None) as hosts:
-        with pytest.raises(Unverifiable, match="nothing was sent"):
+        with pytest.raises(NotSent, match="nothing was sent"):
             hosts.post()
-        with pytest.raises(Unverifiable, match="nothing was sent"):
-            hosts.client.encrypt("李雷")
+        with pytest.raises(NotSent, match="nothing was sent"):
+            hosts.client.encrypt("李雷", FAR)
     assert set(targets(hosts.main) + targets(hosts.backup)) == {"/v3/certificates"}
     assert len(hosts.seen) <= 2, "a failed download is not repeated within the cool-down"
 
@@ -496,9 +578,97 @@ def test_without_certificates_nothing_is_sent_and_the_caller_is_told(how, no_bac
 def test_waiting_for_certificates_counts_for_the_calls_time():
     slow = in_certificate_mode(lambda _: Say(after=5))
     started = time.monotonic()
-    with pair(slow, backup=slow, public_key=None, timeout=0.6) as hosts, pytest.raises(OutcomeUnknown):
+    with pair(slow, backup=slow, public_key=None, timeout=0.6) as hosts, pytest.raises(NotSent):
         hosts.post()
     assert time.monotonic() - started < 1.6
+    assert set(targets(hosts.main) + targets(hosts.backup)) == {"/v3/certificates"}
+
+
+def test_encrypting_and_sending_share_one_deadline():
+    slow = in_certificate_mode(lambda _: certificates(after=0.7))
+    started = time.monotonic()
+    with pair(slow, signed(after=5), backup=signed(after=5), public_key=None, timeout=30) as hosts:
+        deadline = started + 1.5
+        serial, _ = hosts.client.encrypt("李雷", deadline)
+        with pytest.raises(TimedOut):
+            hosts.post(TRANSFER, serial=serial, deadline=deadline)
+    assert 1.4 < time.monotonic() - started < 2.5
+
+
+# Certificates that are due for a refresh
+
+
+@pytest.fixture
+def due(monkeypatch) -> Callable[[], None]:
+    """Makes the certificates that are known now due for a refresh."""
+
+    def make() -> None:
+        time.sleep(0.02)
+        monkeypatch.setattr(keys_module, "MAX_AGE", 0.01)
+        monkeypatch.setattr(keys_module, "COOL_DOWN", 0.01)
+
+    return make
+
+
+def refreshing(wait: threading.Event) -> Answering:
+    """Publishes its certificate at once the first time, and later only after `wait`."""
+    listed: list[Seen] = []
+
+    def listing(seen: Seen) -> Say:
+        listed.append(seen)
+        if len(listed) > 1:
+            wait.wait(20)
+        return certificates()
+
+    return in_certificate_mode(listing)
+
+
+def test_a_refresh_that_hangs_costs_its_caller_a_third_of_his_time(due):
+    finish = threading.Event()
+    answering = refreshing(finish)
+    with pair(answering, backup=answering, public_key=None, timeout=3.0) as hosts:
+        hosts.post()
+        due()
+        started = time.monotonic()
+        assert hosts.post().data == {"id": "true"}
+        took = time.monotonic() - started
+        finish.set()
+    assert 0.8 < took < 2.0
+    assert targets(hosts.main) == ["/v3/certificates", ORDER, "/v3/certificates", ORDER]
+    assert targets(hosts.backup) == ["/v3/certificates"]
+
+
+def test_a_refresh_that_hangs_costs_other_callers_nothing(due):
+    finish = threading.Event()
+    answering = refreshing(finish)
+    with pair(answering, backup=answering, public_key=None, timeout=30.0) as hosts:
+        hosts.post()
+        due()
+        with ThreadPoolExecutor(9) as threads:
+            first = threads.submit(hosts.post)
+            assert eventually(lambda: len(hosts.main.seen) == 3)
+            started = time.monotonic()
+            others = [threads.submit(hosts.post) for _ in range(8)]
+            assert [other.result(10).data for other in others] == [{"id": "true"}] * 8
+            assert time.monotonic() - started < 3
+            assert not first.done()
+            finish.set()
+            assert first.result(10).data == {"id": "true"}
+    assert targets(hosts.main).count("/v3/certificates") == 2
+    assert hosts.backup.seen == []
+
+
+def test_a_refresh_that_fails_costs_no_call_its_success(due, no_back_off):
+    for say in (Say(500), Say(401, b"{}"), Say(429), signed(body=b'{"data":[]}', serial=SERIAL)):
+        answers = iter([certificates(), *[say] * 8])
+        answering = in_certificate_mode(lambda _, answers=answers: next(answers))
+        with pair(answering, backup=answering, public_key=None) as hosts:
+            hosts.post()
+            due()
+            assert hosts.post().data == {"id": "true"}
+            serial, ciphertext = hosts.client.encrypt("李雷", FAR)
+        assert (serial, decrypt_field(PLATFORM_KEY, ciphertext)) == (SERIAL, "李雷")
+        assert "/v3/certificates" in [seen.target for seen in hosts.seen][2:]
 
 
 def test_a_certificate_signature_holds_while_the_request_names_the_public_key():
@@ -506,8 +676,7 @@ def test_a_certificate_signature_holds_while_the_request_names_the_public_key():
         assert hosts.post().data == {"id": "true"}
         assert hosts.post().data == {"id": "true"}
     assert targets(hosts.main) == [ORDER, "/v3/certificates", ORDER]
-    orders = [seen for seen in hosts.main.seen if seen.target == ORDER]
-    assert [seen.headers["wechatpay-serial"] for seen in orders] == [PUBLIC_KEY_ID] * 2
+    assert [seen.headers["wechatpay-serial"] for seen in hosts.main.seen] == [PUBLIC_KEY_ID] * 3
 
 
 def test_a_list_of_certificates_may_be_signed_with_the_public_key():
@@ -525,7 +694,7 @@ def test_a_list_of_certificates_may_be_signed_with_the_public_key():
 @pytest.mark.parametrize("public_key", [PLATFORM, None], ids=["public key", "certificate"])
 def test_a_name_is_encrypted_with_the_key_that_the_request_names(public_key):
     with pair(in_certificate_mode(), public_key=public_key) as hosts:
-        serial, ciphertext = hosts.client.encrypt("李雷")
+        serial, ciphertext = hosts.client.encrypt("李雷", FAR)
         if public_key is None:
             hosts.post(TRANSFER, serial=serial)
             assert hosts.seen[-1].headers["wechatpay-serial"] == SERIAL

@@ -6,6 +6,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -462,6 +463,99 @@ def test_certificates_past_their_age_are_fetched_anew_and_kept_when_that_fails()
     assert same(keys.key(SECOND, FAR), MERCHANT_KEY)
     keys.prepare(FAR)
     assert source.calls == 3
+
+
+def due_ring(source: Callable[[float], list[PlatformCertificate]]) -> tuple[KeyRing, Clock]:
+    """A ring whose one known certificate is due for a refresh, and its clock."""
+    clock = Clock()
+    keys = KeyRing(public_key_id="", public_key=None, fetch=source, clock=lambda: NOW, monotonic=clock)
+    keys.prepare(clock.now + 9)
+    clock.now += MAX_AGE + 1
+    return keys, clock
+
+
+def test_a_refresh_that_is_due_has_a_third_of_the_callers_time():
+    handed: list[float] = []
+
+    def fetch(deadline: float) -> list[PlatformCertificate]:
+        handed.append(deadline)
+        return [platform(FIRST)]
+
+    keys, clock = due_ring(fetch)
+    keys.prepare(clock.now + 9)
+    assert handed[1] == pytest.approx(clock.now + 3)
+    clock.now += COOL_DOWN + 1
+    with pytest.raises(SignatureInvalid):
+        keys.key(UNKNOWN, clock.now + 9)
+    assert handed[2] == clock.now + 9, "whoever needs a certificate that is not known has all of his"
+
+
+def test_while_a_due_refresh_hangs_other_callers_wait_for_nothing():
+    started, finish = threading.Event(), threading.Event()
+    source = Source(platform(FIRST))
+    keys, clock = due_ring(source)
+
+    def hang() -> None:
+        started.set()
+        assert finish.wait(10)
+
+    source.during = hang
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(keys.prepare, clock.now + 9)
+        assert started.wait(5)
+        try:
+            before = time.monotonic()
+            for later in (0, 1, COOL_DOWN, COOL_DOWN, MAX_AGE):
+                clock.now += later
+                keys.prepare(clock.now + 9)
+                assert same(keys.key(FIRST, clock.now + 9), PLATFORM_KEY)
+                assert same(keys.encryption_key()[1], PLATFORM_KEY)
+            assert time.monotonic() - before < 1
+            assert not first.done()
+            assert source.calls == 2, "no second download beside one that hangs"
+        finally:
+            finish.set()
+        first.result(5)
+
+
+def test_of_many_callers_one_refreshes_what_is_due():
+    source = Source(platform(FIRST))
+    keys, clock = due_ring(source)
+    together, returned = threading.Barrier(16), threading.Semaphore(0)
+    others: list[bool] = []
+    source.during = lambda: others.extend(returned.acquire(timeout=5) for _ in range(15))
+
+    def prepare(_: int) -> None:
+        together.wait(5)
+        keys.prepare(clock.now + 9)
+        returned.release()
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(prepare, range(16)))
+    assert source.calls == 2
+    assert others == [True] * 15, "all others were back before the download was over"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_due_refresh_is_tried_once_per_cool_down_until_it_succeeds(fails):
+    source = Source(platform(FIRST))
+    keys, clock = due_ring(source)
+    source.fails = fails
+    for elapsed, failed_calls in ((0, 2), (1, 2), (COOL_DOWN - 1, 2), (0.001, 3), (COOL_DOWN, 3), (0.001, 4)):
+        clock.now += elapsed
+        keys.prepare(clock.now + 9)
+        assert source.calls == (failed_calls if fails else 2)
+        assert same(keys.key(FIRST, clock.now + 9), PLATFORM_KEY)
+
+
+def test_a_caller_without_time_left_leaves_the_refresh_to_the_next():
+    keys, clock = due_ring(source := Source(platform(FIRST)))
+    keys.prepare(clock.now - 1)
+    assert same(keys.key(FIRST, clock.now - 1), PLATFORM_KEY)
+    clock.now += COOL_DOWN + 1
+    source.certificates.append(platform(SECOND, MERCHANT_KEY))
+    keys.prepare(clock.now + 9)
+    assert same(keys.key(SECOND, clock.now), MERCHANT_KEY)
 
 
 def test_without_any_key_a_call_cannot_be_prepared():

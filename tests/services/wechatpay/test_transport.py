@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
 
 from services.wechatpay import transport as transport_module
 from services.wechatpay.errors import OutcomeUnknown, TimedOut, Unreachable
 from services.wechatpay.transport import CONNECT_TIMEOUT, IDLE_LIMIT, MAX_BODY, Answer, Transport
-from tests.services.wechatpay.host import Host, Say, Seen, deaf, refusing
+from tests.services.wechatpay.host import PLATFORM_KEY, Host, Say, Seen, deaf, pem, refusing
 
 HEADERS = {"Accept": "application/json", "User-Agent": "pay-common-python/test"}
 
@@ -123,6 +133,31 @@ def test_redirects_are_not_followed(transport, status):
         answer = send(transport, host.url + "/", "POST", b"{}")
     assert answer.status == status
     assert (len(host.seen), elsewhere.seen) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://[", "http://[::1", "//", "http://h:port/", "\u00ff\u0080", "http://\u00e9/", "h" * 60_000, ""],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_a_redirect_is_not_even_read_for_where_it_leads(transport, location):
+    with Host(Say(302, b"moved", {"Location": location, "Request-ID": "r-1"})) as host:
+        answer = send(transport, host.url + "/", "POST", b"{}")
+    assert (answer.status, answer.body, answer.headers["Request-ID"]) == (302, b"moved", "r-1")
+    assert len(host.seen) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirects_body_has_the_limits_of_every_answer(transport, status):
+    head = f"HTTP/1.1 {status} Moved\r\nLocation: /elsewhere\r\n".encode()
+    started = time.monotonic()
+    with Host(drip(head + b"Content-Length: 1000\r\n\r\n", b"x", 0.1, 30)) as host, pytest.raises(TimedOut):
+        send(transport, host.url + "/", timeout=0.4)
+    assert time.monotonic() - started < 1.4
+    with Host(lines(head, b"Content-Length: 10\r\n\r\nhalf")) as host, pytest.raises(Unreachable):
+        send(transport, host.url + "/")
+    with Host(Say(status, b"x" * (MAX_BODY + 1), {"Location": "/"})) as host, pytest.raises(Unreachable):
+        send(transport, host.url + "/", timeout=20)
 
 
 def test_proxies_and_passwords_of_the_environment_are_ignored(monkeypatch, tmp_path):
@@ -250,6 +285,232 @@ def test_connecting_takes_no_longer_than_the_whole_call_may(transport):
     with deaf() as url, pytest.raises(TimedOut):
         send(transport, url + "/", timeout=0.2)
     assert time.monotonic() - started < 1.5
+
+
+# Names with several addresses
+
+NAME = "api.pay.example"
+
+
+class Names:
+    """Answers look-ups of NAME with `addresses`, and those of literal addresses as usual."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.asked: list[str] = []
+        self.takes = 0.0
+        self._real = socket.getaddrinfo
+
+    def __call__(self, host: Any, port: Any, *args: Any, **options: Any) -> list[Any]:
+        self.asked.append(host)
+        if host != NAME:
+            return self._real(host, port, *args, **options)
+        time.sleep(self.takes)
+        return [found for address in self.addresses for found in self._real(address, port, *args, **options)]
+
+
+@pytest.fixture
+def names(monkeypatch) -> Names:
+    resolver = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    return resolver
+
+
+@contextmanager
+def dead(port: int, *addresses: str) -> Iterator[None]:
+    """At these addresses of loopback nothing ever answers on `port`."""
+    with ExitStack() as stack:
+        for address in addresses:
+            stack.enter_context(deaf((address, port)))
+        yield
+
+
+DEAD = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_dead_addresses_leave_time_for_the_last_good_one(transport, names, count):
+    names.addresses = [*DEAD[:count], "127.0.0.1"]
+    started = time.monotonic()
+    with Host(Say(body=b"good")) as host, dead(host.port, *DEAD[:count]):
+        assert send(transport, f"http://{NAME}:{host.port}/", timeout=8).body == b"good"
+    took = time.monotonic() - started
+    share = CONNECT_TIMEOUT / (count + 1)
+    assert 0.8 * count * share < took < count * share + 0.6
+    assert host.seen[0].headers["host"] == f"{NAME}:{host.port}"
+
+
+def test_all_addresses_together_take_no_longer_than_one_may(transport, names):
+    names.addresses = list(DEAD)
+    started = time.monotonic()
+    with Host() as host, dead(host.port, *DEAD):
+        with pytest.raises(TimedOut):
+            send(transport, f"http://{NAME}:{host.port}/", timeout=20)
+        assert 1.5 < time.monotonic() - started < 3
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            send(transport, f"http://{NAME}:{host.port}/", timeout=0.4)
+        assert time.monotonic() - started < 1.2
+    assert host.seen == []
+
+
+def test_what_dead_addresses_took_is_no_more_there_for_the_answer(transport, names):
+    names.addresses = [DEAD[0], "127.0.0.1"]
+    started = time.monotonic()
+    with Host(Say(after=5)) as host, dead(host.port, DEAD[0]):
+        with pytest.raises(TimedOut):
+            send(transport, f"http://{NAME}:{host.port}/", timeout=1.0)
+        assert 0.9 < time.monotonic() - started < 1.8
+    assert len(host.seen) == 1
+
+
+@pytest.mark.parametrize("refusing_address", ["127.0.0.9", "::1"])
+def test_an_address_that_refuses_costs_no_time(transport, names, refusing_address):
+    names.addresses = [refusing_address] * 6 + ["127.0.0.1"]
+    started = time.monotonic()
+    with Host(Say(body=b"good")) as host:
+        assert send(transport, f"http://{NAME}:{host.port}/", timeout=5).body == b"good"
+    assert time.monotonic() - started < 1.5
+
+
+def test_the_first_address_that_connects_gets_the_request_and_the_others_nothing(transport, names):
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    with Host() as first, Host(address=("127.0.0.2", first.port)) as second:
+        for _ in range(3):
+            send(transport, f"http://{NAME}:{first.port}/", "POST", b"{}")
+    assert (len(first.seen), len(second.seen)) == (3, 0)
+
+
+def test_a_request_that_was_sent_is_not_sent_to_the_next_address(transport, names):
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    with (
+        Host(Say(raw=lambda wire: None)) as first,
+        Host(address=("127.0.0.2", first.port)) as second,
+        pytest.raises(Unreachable),
+    ):
+        send(transport, f"http://{NAME}:{first.port}/", "POST", b"{}")
+    assert (len(first.seen), len(second.seen)) == (1, 0)
+
+
+def test_when_all_addresses_refuse_it_is_unreachable_at_once(transport, names):
+    names.addresses = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    started = time.monotonic()
+    with Host() as host, pytest.raises(Unreachable):
+        send(transport, f"http://{NAME}:{host.port}/", timeout=10)
+    assert time.monotonic() - started < 1
+
+
+def test_a_name_without_addresses_is_unreachable_and_may_have_some_later(transport, names):
+    with Host(Say(body=b"good")) as host:
+        with pytest.raises(Unreachable):
+            send(transport, f"http://{NAME}:{host.port}/")
+        names.addresses = ["127.0.0.1"]
+        assert send(transport, f"http://{NAME}:{host.port}/").body == b"good"
+
+
+def test_a_name_is_looked_up_anew_for_every_connection(transport, names):
+    names.addresses = ["127.0.0.1"]
+    with Host(Say(headers={"Connection": "close"})) as first:
+        send(transport, f"http://{NAME}:{first.port}/")
+        with Host(address=("127.0.0.2", first.port)) as second:
+            names.addresses = ["127.0.0.2"]
+            send(transport, f"http://{NAME}:{first.port}/")
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+    assert names.asked.count(NAME) == 2
+
+
+def test_a_slow_look_up_still_leaves_a_moment_for_each_address(transport, names):
+    names.addresses, names.takes = ["127.0.0.9", "127.0.0.1"], CONNECT_TIMEOUT + 0.2
+    with Host(Say(body=b"good")) as host:
+        assert send(transport, f"http://{NAME}:{host.port}/", timeout=10).body == b"good"
+
+
+# The same with TLS
+
+
+@dataclass
+class Shop:
+    """A TLS context for a host, what it was called by its clients, and the file that vouches for it."""
+
+    context: ssl.SSLContext
+    called: list[str | None]
+    authority: str
+
+
+def tls_for(folder: Path, *alternatives: x509.GeneralName) -> Shop:
+    """A host's TLS, self-signed for these names."""
+    now, name = datetime.now(timezone.utc), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    public_key = PLATFORM_KEY.public_key()
+    usage = {"digital_signature": True, "key_cert_sign": True, "crl_sign": True}
+    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    never = dict.fromkeys((*unused, "encipher_only", "decipher_only"), False)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public_key)
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(**usage, **never), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .sign(PLATFORM_KEY, hashes.SHA256())
+    )
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(pem(made))
+    key.write_bytes(
+        PLATFORM_KEY.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    shop = Shop(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), [], str(chain))
+    shop.context.load_cert_chain(chain, key)
+    shop.context.sni_callback = lambda connection, called, context: shop.called.append(called)
+    return shop
+
+
+@pytest.mark.parametrize("before", [(), (DEAD[0],), ("127.0.0.9",)], ids=["at once", "after a dead one", "after a no"])
+def test_tls_is_spoken_with_the_name_whichever_address_answers(names, tmp_path, before):
+    shop, transport = tls_for(tmp_path, x509.DNSName(NAME)), Transport()
+    transport._session.verify = shop.authority
+    names.addresses = [*before, "127.0.0.1"]
+    with Host(Say(body=b"good"), tls=shop.context) as host, dead(host.port, *set(before) & set(DEAD)):
+        assert send(transport, f"https://{NAME}:{host.port}/").body == b"good"
+    assert shop.called == [NAME]
+    assert host.seen[0].headers["host"] == f"{NAME}:{host.port}"
+
+
+@pytest.mark.parametrize(
+    "alternative",
+    [x509.DNSName("another.example"), x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("127.0.0.1")],
+    ids=["another name", "its address", "its address as a name"],
+)
+def test_a_certificate_for_anything_but_the_name_is_refused(names, tmp_path, alternative):
+    shop, transport = tls_for(tmp_path, alternative), Transport()
+    transport._session.verify = shop.authority
+    names.addresses = [DEAD[0], "127.0.0.1"]
+    with Host(tls=shop.context) as host, dead(host.port, DEAD[0]), pytest.raises(Unreachable):
+        send(transport, f"https://{NAME}:{host.port}/")
+    assert host.seen == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(transport, names, tmp_path):
+    names.addresses = ["127.0.0.1"]
+    with Host(tls=tls_for(tmp_path, x509.DNSName(NAME)).context) as host, pytest.raises(Unreachable):
+        send(transport, f"https://{NAME}:{host.port}/")
+    assert host.seen == []
+
+
+@pytest.mark.parametrize("others", [(), DEAD], ids=["one address", "five addresses"])
+def test_addresses_that_were_not_needed_take_no_time_from_the_handshake(names, tmp_path, others):
+    shop, transport = tls_for(tmp_path, x509.DNSName(NAME)), Transport()
+    transport._session.verify = shop.authority
+    shop.context.sni_callback = lambda connection, called, context: time.sleep(CONNECT_TIMEOUT / 2)
+    names.addresses = ["127.0.0.1", *others]
+    with Host(Say(body=b"good"), tls=shop.context) as host:
+        assert send(transport, f"https://{NAME}:{host.port}/").body == b"good"
 
 
 @pytest.mark.parametrize(
