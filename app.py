@@ -167,7 +167,7 @@ def _announce(settings: Settings, unusable: list[str]) -> None:
     widened = _widened(settings)
     log.log(
         logging.WARNING if unusable or widened else logging.INFO,
-        "pay-common %s starts: signMode=%s; missing or broken settings: %s; widened trust: %s",
+        "pay-common %s starts: signMode=%s; problems: %s; widened trust: %s",
         __version__,
         settings.sign_mode,
         ", ".join(unusable) or "none",

@@ -54,7 +54,7 @@ def _api_error(error: wechatpay.ApiError) -> Response:
 def _unknown(status: int) -> Callable[[wechatpay.OutcomeUnknown], Response]:
     def answer(error: wechatpay.OutcomeUnknown) -> Response:
         data = {"status": error.status, "data": redacted(error.body)} if error.status else None
-        return failure(status, f"{error}; {UNKNOWN if error.is_write else 'ask again'}", data)
+        return failure(status, f"{error}; {UNKNOWN}", data)
 
     return answer
 

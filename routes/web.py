@@ -14,7 +14,7 @@ from flask import Flask, Response, g, request
 from controllers.components import components
 from controllers.errors import NotFound
 from controllers.responses import success
-from utils.logs import new_request, protect, request_id
+from utils.logs import action, new_request, protect, request_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 # Identities and credentials, the platform's own among them; a merchant's exception might quote them.
@@ -82,6 +82,7 @@ def _finish(response: Response) -> Response:
     fields = {
         "method": request.method,
         "path": request.path,
+        "action": action.get(),
         "status": response.status_code,
         "duration_ms": round((time.monotonic() - g.started) * 1000, 1),
     }

@@ -23,7 +23,6 @@ class HandlerPool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._executor = futures.ThreadPoolExecutor(size, thread_name_prefix="handler")
         self._lock = threading.Lock()
         self._running: set[Hashable] = set()
 
@@ -39,9 +38,11 @@ class HandlerPool:
             if len(self._running) >= self._size:
                 raise NotificationPostponed("all handler threads are busy")
             self._running.add(key)
-        context = contextvars.copy_context()
+        context, future = contextvars.copy_context(), futures.Future[Any]()
+        # No executor: its queue would keep, and run later, what no thread could be started for.
+        thread = threading.Thread(target=self._settle, args=(future, key, lambda: context.run(handler)), name="handler")
         try:
-            future = self._executor.submit(context.run, self._guarded, key, handler)
+            thread.start()
         except RuntimeError as error:  # no thread to be had
             self._forget(key)
             raise NotificationPostponed("no handler thread can be started") from error
@@ -53,11 +54,15 @@ class HandlerPool:
             future.add_done_callback(lambda late: context.run(_log_late, late))
             raise HandlerTimeout(f"the handler did not return within {timeout:.1f} s") from None
 
-    def _guarded(self, key: Hashable, handler: Callable[[], Any]) -> Any:
+    def _settle(self, future: futures.Future[Any], key: Hashable, handler: Callable[[], Any]) -> None:
         try:
-            return handler()
-        finally:
+            result = handler()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's result
             self._forget(key)
+            future.set_exception(error)
+        else:
+            self._forget(key)
+            future.set_result(result)
 
     def _forget(self, key: Hashable) -> None:
         with self._lock:

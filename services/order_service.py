@@ -59,14 +59,11 @@ class OrderService:
             raise Refused("this transfer is not to you: only its payee or an operator may query it")
         if caller.keys_unavailable:
             raise KeysUnavailable("the token's keys cannot be had now, and this action needs a verified token")
-        if right == "payee":
-            raise Refused(
-                f"{action} needs an operator, or the payee with a verified openid: set cloudbaseEnvId and send his "
-                "token, or callerHeaders=trusted where no public route leads to this function"
-            )
+        or_payee = ", or be its payee with a verified openid" if right == "payee" else ""
         raise Refused(
             f"{action} needs an operator: send x-operator-key (or _operatorKey) equal to operatorKey, use a "
             "server token verified by cloudbaseEnvId, or list your verified openid or uid in operatorIds"
+            f"{or_payee} (openids are verified by cloudbaseEnvId, or by callerHeaders=trusted without a public route)"
         )
 
     def before_unified(self, params: Params, caller: Caller) -> Params | None:

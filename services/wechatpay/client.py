@@ -113,12 +113,7 @@ class Client:
             answer = self._exchange(method, host, path, content, serial, min(limit, try_timeout or limit))
             return self._accept(answer, method, path, expect or {}, deadline)
 
-        is_write = method != "GET"
-        try:
-            return self._twice(attempt, deadline, is_write=is_write)
-        except OutcomeUnknown as error:
-            error.is_write = is_write
-            raise
+        return self._twice(attempt, deadline, is_write=method != "GET")
 
     def deadline(self) -> float:
         """Until when a call that begins now may take, in `time.monotonic()` seconds."""

@@ -53,14 +53,12 @@ class ApiError(WechatPayError):
 class OutcomeUnknown(WechatPayError):
     """The call may have been carried out. Query by the same number before anything else.
 
-    `status` and `body` are WeChat Pay's where it answered at all, else 0 and None; `is_write` is False for a mere
-    question, which may be asked again.
+    `status` and `body` are WeChat Pay's where it answered at all, else 0 and None.
     """
 
     def __init__(self, reason: str, *, status: int = 0, body: Any = None) -> None:
         self.status = status
         self.body = body
-        self.is_write = True
         super().__init__(reason)
 
 

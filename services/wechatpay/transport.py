@@ -149,7 +149,10 @@ def _connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.
             connection._dns_host = addresses[-rest]
             connection.timeout = max(0.01, (deadline - time.monotonic()) / rest)
             try:
-                return connect()
+                connected = connect()
+                # What the others did not need is there for the TLS handshake.
+                connected.settimeout(max(0.01, deadline - time.monotonic()))
+                return connected
             except (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError):
                 if rest == 1:
                     raise
