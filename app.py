@@ -16,7 +16,8 @@ from controllers.pay_controller import Action
 from routes import dispatch, web
 from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
-from services.order_service import OrderService, contained
+from services.merchant_code import contained
+from services.order_service import OrderService
 from services.pay_service import Merchant, PayService
 from services.strategies.base import Strategy
 from services.strategies.confirmation import Confirmation

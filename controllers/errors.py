@@ -12,8 +12,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from controllers.components import MissingCredentials
 from controllers.responses import failure, refused
 from services.handler_pool import HandlerTimeout
+from services.merchant_code import HookFailed, NotRecorded
 from services.order_service import Refused
-from services.pay_service import BadRequest, HandlerFailed, HookFailed, NotRecorded
+from services.pay_service import BadRequest, HandlerFailed
 from services.wechatpay import errors as wechatpay
 from utils.cloudbase_auth import BadToken, KeysUnavailable
 from utils.json_body import BadJson

@@ -14,8 +14,9 @@ from flask import Request, Response, g
 from controllers.components import Components, components, ready_service
 from controllers.errors import Unauthorized
 from controllers.responses import success
+from services.merchant_code import authorize
 from services.order_service import Refused
-from services.pay_service import PayService, Result, authorize, protect_people
+from services.pay_service import PayService, Result, protect_people
 from utils import validator
 from utils.cloudbase_auth import Caller, KeysUnavailable
 from utils.logs import protect

@@ -7,7 +7,7 @@ The default keeps nothing: it logs. Replace it by `orderService="package.module:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from utils.cloudbase_auth import Caller, KeysUnavailable
@@ -117,16 +117,6 @@ class OrderService:
 
     def handler_close(self, params: Params) -> Any:
         """An order was closed: WeChat Pay answered 204."""
-
-
-def contained(code: Callable[[], Any]) -> Any:
-    """Run the merchant's code; sys.exit() or a cancelled task in it must not end the server's worker."""
-    try:
-        return code()
-    except Exception:
-        raise
-    except BaseException as error:
-        raise RuntimeError(f"the order service raised {type(error).__name__}") from error
 
 
 def _not_kept(what: str) -> None:

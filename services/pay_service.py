@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from services.handler_pool import HandlerPool, HandlerTimeout
-from services.order_service import OrderService, Params, Refused, contained
+from services.merchant_code import HookFailed, authorize, contained, is_kept, prepare, record, show
+from services.order_service import OrderService, Params
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Kind, Notification, Strategy
-from services.wechatpay.client import Reply, is_sendable
+from services.wechatpay.client import Reply
 from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
 from services.wechatpay.signer import Signer
-from utils.cloudbase_auth import Caller, KeysUnavailable
+from utils.cloudbase_auth import Caller
 from utils.logs import protect
 
 Result = dict[str, Any]
@@ -26,21 +27,6 @@ log = logging.getLogger("pay.callback")
 
 class BadRequest(Exception):
     """The request is well-formed but cannot be carried out as it is; answered 400."""
-
-
-class HookFailed(Exception):
-    """A merchant's `before_*` or `authorize` failed; nothing that changes anything was sent."""
-
-
-class NotRecorded(Exception):
-    """WeChat Pay accepted, the merchant's handler did not keep it.
-
-    `result` is WeChat Pay's answer where money moves (refund, transfer: never again under a new number), else None.
-    """
-
-    def __init__(self, what: str, result: Result | None = None) -> None:
-        self.result = result
-        super().__init__(what)
 
 
 class HandlerFailed(Exception):
@@ -113,7 +99,7 @@ class PayService:
     def order(self, action: str, params: Params, caller: Caller) -> Result:
         """Place an order; `amount.total` in cents. `data` is what the front end pays with."""
         scene = SCENES[action]
-        params = self._hook(self._orders.before_unified, self._with_appid(params), caller, PAYMENT)
+        params = prepare(self._orders.before_unified, self._with_appid(params), caller, PAYMENT)
         payload = params | {
             "mchid": self._merchant.merchant_id,
             "notify_url": self._merchant.notify_url_pay,
@@ -122,7 +108,7 @@ class PayService:
         if not isinstance(reply.data.get(scene.credential), str):
             raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
         result = _result(reply, scene.finish(self._strategy.signer, payload["appid"], reply.data))
-        self._record("order", lambda: self._orders.handler_unified(payload))
+        record("order", lambda: self._orders.handler_unified(payload))
         return result
 
     def query_order(self, action: str, params: Params, caller: Caller) -> Result:
@@ -136,16 +122,16 @@ class PayService:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
         path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
         result = _result(self._strategy.send("POST", path, {"mchid": self._merchant.merchant_id}))
-        self._record("close", lambda: self._orders.handler_close(params))
+        record("close", lambda: self._orders.handler_close(params))
         return result
 
     def refund(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask for a refund, amounts in cents ([4013071036]); 200 means accepted, not refunded."""
-        params = self._hook(self._orders.before_refund, params, caller, REFUND)
+        params = prepare(self._orders.before_refund, params, caller, REFUND)
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
         result = _result(self._strategy.send("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
-        self._record("refund", lambda: self._orders.handler_refund(payload), result)
+        record("refund", lambda: self._orders.handler_refund(payload), result)
         return result
 
     def query_refund(self, action: str, params: Params, caller: Caller) -> Result:
@@ -161,7 +147,7 @@ class PayService:
         A `user_name` in clear is encrypted here. `data` gains `mchId` and `appId` for
         wx.requestMerchantTransfer.
         """
-        payload = self._hook(self._orders.before_transfer, self._with_appid(params), caller, TRANSFER)
+        payload = prepare(self._orders.before_transfer, self._with_appid(params), caller, TRANSFER)
         deadline, serial = self._strategy.deadline(), ""
         if "user_name" in payload:
             try:
@@ -176,7 +162,7 @@ class PayService:
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
-        self._record("transfer", lambda: self._orders.handler_transfer(payload, reply.data), result)
+        record("transfer", lambda: self._orders.handler_transfer(payload, reply.data), result)
         return result
 
     def cancel_transfer(self, action: str, params: Params, caller: Caller) -> Result:
@@ -225,7 +211,7 @@ class PayService:
             raise
         except Exception as error:
             raise HandlerFailed(f"the {kind.name} handler raised {type(error).__name__}") from error
-        if not _is_kept(kept):
+        if not is_kept(kept):
             raise HandlerFailed(f"the {kind.name} handler did not return None, True or code SUCCESS")
 
     def _require_ours(self, notification: Notification) -> None:
@@ -246,60 +232,13 @@ class PayService:
             return params | {"appid": self._merchant.service_app_id}
         return {"appid": self._merchant.app_ids[0]} | params
 
-    def _hook(
-        self, hook: Callable[[Params, Caller], Params | None], params: Params, caller: Caller, kind: Kind
-    ) -> Params:
-        """What `before_*` returns; it works on a copy, so that None means unchanged whatever it did."""
-        try:
-            changed = contained(lambda: hook(copy.deepcopy(params), caller))
-        except Refused:
-            raise
-        except Exception as error:
-            raise HookFailed("the order service could not prepare this") from error
-        if changed is None:
-            return params
-        if not isinstance(changed, dict) or not isinstance(changed.get(kind.number), str) or not is_sendable(changed):
-            raise HookFailed(f"before_* must return None or the params to send as JSON, {kind.number} among them")
-        return {name: value for name, value in changed.items() if name != "useServiceAccount"}
-
-    def _record(self, what: str, handler: Callable[[], Any], result: Result | None = None) -> None:
-        try:
-            if _is_kept(contained(handler)):
-                return
-        except Exception as error:
-            raise NotRecorded(what, result) from error
-        raise NotRecorded(what, result)
-
     def _query(self, action: str, path: str, params: Params, expect: Mapping[str, str]) -> Result:
         return self._shown(action, params, self._strategy.send("GET", path, expect=expect))
 
     def _shown(self, action: str, params: Params, reply: Reply) -> Result:
         protect_people(reply.data)
-        try:
-            shown = contained(lambda: self._orders.handler_query(action, params, copy.deepcopy(reply.data)))
-        except Refused:
-            raise
-        except Exception as error:
-            raise NotRecorded("query") from error
-        if not _is_kept(shown):
-            raise NotRecorded("query")
+        show(lambda: self._orders.handler_query(action, params, copy.deepcopy(reply.data)))
         return _result(reply)
-
-
-def authorize(orders: OrderService, action: str, params: Params, caller: Caller) -> None:
-    """Ask the order service whether `caller` may; raises Refused, KeysUnavailable or HookFailed."""
-    try:
-        contained(lambda: orders.authorize(action, params, caller))
-    except (Refused, KeysUnavailable):
-        raise
-    except Exception as error:
-        raise HookFailed("authorize failed") from error
-
-
-def _is_kept(outcome: Any) -> bool:
-    return outcome is None or outcome is True or (
-        isinstance(outcome, Mapping) and outcome.get("code") == "SUCCESS"
-    )
 
 
 def protect_people(data: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from services.handler_pool import HandlerPool, HandlerTimeout
-from services.order_service import contained
+from services.merchant_code import contained
 from services.wechatpay.errors import NotificationPostponed
 
 

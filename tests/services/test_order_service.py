@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from routes.actions import RIGHTS
-from services.order_service import OrderService, Refused, contained
+from services.merchant_code import contained
+from services.order_service import OrderService, Refused
 from utils.cloudbase_auth import Caller, KeysUnavailable
 
 PAYMENT = {"out_trade_no": "ORDER_1", "trade_state": "SUCCESS"}

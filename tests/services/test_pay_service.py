@@ -12,8 +12,9 @@ import pytest
 
 from routes.actions import RIGHTS
 from services.handler_pool import HandlerPool
+from services.merchant_code import HookFailed, NotRecorded, authorize
 from services.order_service import OrderService, Refused
-from services.pay_service import HandlerFailed, HookFailed, Merchant, NotRecorded, PayService, authorize
+from services.pay_service import HandlerFailed, Merchant, PayService
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Kind, Notification, Strategy
 from services.wechatpay.client import Reply
 from services.wechatpay.errors import NotSent
