@@ -379,8 +379,8 @@ def test_every_setting_with_every_class_of_token_header_and_action(
     setting = Setting(mode, environment, operator_ids, runtime)
     with table(wechat_pay, setting) as cells:
         statuses = {
-            cells.play(action, payee, token, header).status
-            for token, header, (action, payee) in itertools.product(MAIN_TOKENS, MAIN_HEADERS, CLASSES)
+            cells.play(action, payee, token, header, way=way).status
+            for token, header, (action, payee), way in itertools.product(MAIN_TOKENS, MAIN_HEADERS, CLASSES, WAYS)
         }
     assert 401 in statuses
     assert (503 in statuses) == (environment == "down" and (operator_ids != "*" or mode == "ignored"))
