@@ -86,7 +86,8 @@ class PayService:
     def __init__(
         self, strategy: Strategy, merchant: Merchant, orders: OrderService, pool: HandlerPool
     ) -> None:
-        self._strategy = strategy
+        self._client = strategy.client
+        self._opener = strategy.opener
         self._merchant = merchant
         self._orders = orders
         self._pool = pool
@@ -104,10 +105,10 @@ class PayService:
             "mchid": self._merchant.merchant_id,
             "notify_url": self._merchant.notify_url_pay,
         }
-        reply = self._strategy.send("POST", scene.path, payload)
+        reply = self._client.call("POST", scene.path, payload)
         if not isinstance(reply.data.get(scene.credential), str):
             raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
-        result = _result(reply, scene.finish(self._strategy.signer, payload["appid"], reply.data))
+        result = _result(reply, scene.finish(self._client.signer, payload["appid"], reply.data))
         record("order", lambda: self._orders.handler_unified(payload))
         return result
 
@@ -121,7 +122,7 @@ class PayService:
     def close_order(self, action: str, params: Params, caller: Caller) -> Result:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
         path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
-        result = _result(self._strategy.send("POST", path, {"mchid": self._merchant.merchant_id}))
+        result = _result(self._client.call("POST", path, {"mchid": self._merchant.merchant_id}))
         record("close", lambda: self._orders.handler_close(params))
         return result
 
@@ -130,7 +131,7 @@ class PayService:
         params = prepare(self._orders.before_refund, params, caller, REFUND)
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
-        result = _result(self._strategy.send("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
+        result = _result(self._client.call("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
         record("refund", lambda: self._orders.handler_refund(payload), result)
         return result
 
@@ -148,17 +149,17 @@ class PayService:
         wx.requestMerchantTransfer.
         """
         payload = prepare(self._orders.before_transfer, self._with_appid(params), caller, TRANSFER)
-        deadline, serial = self._strategy.deadline(), ""
+        deadline, serial = self._client.deadline(), ""
         if "user_name" in payload:
             try:
-                serial, ciphertext = self._strategy.encrypt(payload["user_name"], deadline)
+                serial, ciphertext = self._client.encrypt(payload["user_name"], deadline)
             except (ValueError, AttributeError) as error:
                 raise HookFailed("user_name must be a string of at most 214 bytes in UTF-8") from error
             payload = payload | {"user_name": ciphertext}
         if self._merchant.transfer_notify_url:
             payload = payload | {"notify_url": self._merchant.transfer_notify_url}
         expect = {"out_bill_no": payload["out_bill_no"]}
-        reply = self._strategy.send("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
+        reply = self._client.call("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
@@ -169,13 +170,13 @@ class PayService:
         """Ask to cancel an unconfirmed transfer ([4012716458]); asynchronous, query for the end."""
         number = params["out_bill_no"]
         path = f"{_TRANSFER_BILLS}/out-bill-no/{_quoted(number)}/cancel"
-        return _result(self._strategy.send("POST", path, expect={"out_bill_no": number}))
+        return _result(self._client.call("POST", path, expect={"out_bill_no": number}))
 
     def query_transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """A transfer by `out_bill_no` or `transfer_bill_no` ([4012716437], [4012716457])."""
         name = "out_bill_no" if "out_bill_no" in params else "transfer_bill_no"
         path = f"{_TRANSFER_BILLS}/{name.replace('_', '-')}/{_quoted(params[name])}"
-        reply = self._strategy.send("GET", path, expect={name: params[name]})
+        reply = self._client.call("GET", path, expect={name: params[name]})
         authorize(self._orders, action, params | {"openid": reply.data.get("openid", "")}, caller)
         return self._shown(action, params, reply)
 
@@ -183,9 +184,9 @@ class PayService:
         """Open a callback, check that it is ours, and have it handled; returns only if it was kept.
 
         Raises HandlerFailed or HandlerTimeout, NotificationRefused for another merchant's, NotificationPostponed
-        when it cannot be handled now, and what `Strategy.open` raises.
+        when it cannot be handled now, and what `Opener.open` raises.
         """
-        notification = self._strategy.open(incoming)
+        notification = self._opener.open(incoming)
         self._require_ours(notification)
         fields = {
             "notification_id": notification.id,
@@ -233,7 +234,7 @@ class PayService:
         return {"appid": self._merchant.app_ids[0]} | params
 
     def _query(self, action: str, path: str, params: Params, expect: Mapping[str, str]) -> Result:
-        return self._shown(action, params, self._strategy.send("GET", path, expect=expect))
+        return self._shown(action, params, self._client.call("GET", path, expect=expect))
 
     def _shown(self, action: str, params: Params, reply: Reply) -> Result:
         protect_people(reply.data)

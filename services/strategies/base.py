@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from services.wechatpay.client import Client, Reply
+from services.wechatpay.client import Client
 from services.wechatpay.errors import DecryptionFailed, NotificationRefused
-from services.wechatpay.signer import Signer
 from utils import json_body
 
 
@@ -82,41 +81,12 @@ class Opener(Protocol):
         """
 
 
+@dataclass(frozen=True)
 class Strategy:
-    """Outbound calls, signed by ourselves in either mode, and the mode's own way to open callbacks."""
+    """How requests leave, signed by ourselves in either mode, and the mode's own way to open callbacks."""
 
-    def __init__(self, client: Client, opener: Opener) -> None:
-        self._client = client
-        self._opener = opener
-
-    @property
-    def signer(self) -> Signer:
-        return self._client.signer
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        serial: str = "",
-        expect: Mapping[str, str] | None = None,
-        deadline: float | None = None,
-    ) -> Reply:
-        """One call to WeChat Pay, see `Client.call`."""
-        return self._client.call(method, path, body, serial=serial, expect=expect, deadline=deadline)
-
-    def deadline(self) -> float:
-        """Until when a call that begins now may take, in `time.monotonic()` seconds."""
-        return self._client.deadline()
-
-    def encrypt(self, text: str, deadline: float) -> tuple[str, str]:
-        """Serial and ciphertext of a sensitive field, see `Client.encrypt`."""
-        return self._client.encrypt(text, deadline)
-
-    def open(self, incoming: Incoming) -> Notification:
-        """A callback as a believed notification, see `Opener.open`."""
-        return self._opener.open(incoming)
+    client: Client
+    opener: Opener
 
 
 def kind_of(event_type: str, incoming: Incoming) -> Kind | None:

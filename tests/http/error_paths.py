@@ -423,12 +423,7 @@ def _merchant() -> Iterator[Path]:
         lambda stage: stage.call("wxpay_transfer_bill_query", {"out_bill_no": "QUERY1"}),
     )
     yield Path("before_refund loses the number", "HookFailed", 503, lambda stage: stage.refund("LOSE"))
-    yield Path(
-        "query, UNREADABLE",
-        "UnreadableError",
-        500,
-        lambda stage: stage.call("wxpay_query_order_by_out_trade_no", {"out_trade_no": "UNREADABLE"}),
-    )
+    yield Path("before_refund, UNREADABLE", "UnreadableError", 500, lambda stage: stage.refund("UNREADABLE"))
     for kind in TRIGGERS:
         for mark, error in (("TRIGGER", "HandlerFailed"), ("FORGET", "HandlerFailed"), ("SLOW", "HandlerTimeout")):
             yield Path(

@@ -23,7 +23,7 @@ class UnreadableError(Exception):
 
 
 class Unreadable(dict[str, Any]):
-    """A result of a handler that cannot be looked into."""
+    """Params from `before_*` that cannot be looked into."""
 
     def get(self, key: str, default: Any = None) -> Any:
         raise UnreadableError
@@ -53,7 +53,6 @@ class LeakyOrders(OrderService):
 
     def handler_query(self, action: str, params: Params, result: Params) -> Any:
         self._fail("QUERY", params, result)
-        return Unreadable() if "UNREADABLE" in str(params) else None
 
     def handler_unified_trigger(self, params: Params) -> Any:
         self._fail("TRIGGER", params, dict(params))
@@ -68,6 +67,8 @@ class LeakyOrders(OrderService):
         self._fail("BEFORE", params, caller)
         if "PRINT" in str(params):
             print(knowledge(params, caller), flush=True)
+        if "UNREADABLE" in str(params):
+            return Unreadable(params)
         return {} if "LOSE" in str(params) else None
 
     def _after(self, *known: Any) -> Any:
