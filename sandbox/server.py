@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from sandbox.wire import Answer, Request, Unreadable, encoded_answer, read_request
@@ -116,10 +116,28 @@ class Listener:
         if request is None:
             return False
         answer = self._handler(request)
-        keep = request.headers.get("connection", "").lower() != "close"
+        # Without a length only the end of the connection says where a stream ends.
+        keep = answer.stream is None and request.headers.get("connection", "").lower() != "close"
         if not keep:
             answer.headers["Connection"] = "close"
+        if answer.stream is not None:
+            self._stream(connection, answer, answer.stream, request)
+            return False
         return self._send(connection, answer) and keep
+
+    def _stream(
+        self, connection: socket.socket, answer: Answer, pieces: Iterator[bytes], request: Request
+    ) -> None:
+        try:
+            connection.sendall(encoded_answer(answer))
+            for piece in pieces:
+                if self._closing.is_set() or request.caller_has_left():
+                    return
+                if piece:
+                    connection.sendall(piece)
+        finally:
+            if close := getattr(pieces, "close", None):
+                close()
 
     def _send(self, connection: socket.socket, answer: Answer) -> bool:
         """Whether the connection may be used again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import BinaryIO
@@ -43,13 +44,19 @@ class Request:
 
 @dataclass
 class Answer:
-    """What goes back, and how: `wire` is "whole", "cut" (half of it, then closed), "drip" or "reset"."""
+    """What goes back, and how: `wire` is "whole", "cut" (half of it, then closed), "drip" or "reset".
+
+    With a `stream`, its pieces are sent as they come, after or instead of `body`, until it ends or nobody listens
+    any more; then it is closed. An empty piece sends nothing and only asks whether somebody still does: one that
+    waits long for its next piece yields some.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     wire: str = "whole"
     seconds: float = 0.0  # duration of a drip
+    stream: Iterator[bytes] | None = None
 
 
 class Unreadable(Exception):
@@ -124,6 +131,6 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
 def encoded_answer(answer: Answer) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-    if answer.status != HTTPStatus.NO_CONTENT:
+    if answer.stream is None and answer.status != HTTPStatus.NO_CONTENT:
         lines.append(f"Content-Length: {len(answer.body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
