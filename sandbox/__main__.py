@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
+from sandbox import journal
 from sandbox.core import SIGN_MODES, Sandbox
 from sandbox.credentials import write_private
 from sandbox.keys import KEY_MODES
@@ -24,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"--host {options.host} is reachable by others, who could then do anything here; "
             f"give {TOLD_TWICE} as well if that is meant"
         )
+    if options.journal:
+        os.environ[journal.VARIABLE] = str(options.journal)
     try:
         sandbox = Sandbox(
             options.function,
@@ -81,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(".sandbox"),
         metavar="DIR",
         help="folder of the generated credentials and of function.env",
+    )
+    parser.add_argument(
+        "--journal", type=Path, metavar="FILE", help="append every exchange with WeChat Pay, one JSON object a line"
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     parser.add_argument(

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
-from sandbox import authorization
+from sandbox import authorization, journal
 from sandbox.credentials import Credentials
 from sandbox.crypto import Signer
 from sandbox.endpoints import NUMBERS, Endpoint, Endpoints
@@ -50,6 +50,7 @@ class Api:
         self._ledger = ledger
         self._faults = faults
         self._records = records
+        self._note = journal.opened()
         self._merchant_key = credentials.merchant.key.public_key()
         self._endpoints = Endpoints(credentials, keys, ledger)
 
@@ -63,13 +64,15 @@ class Api:
         early = sum(delay.seconds for delay in delays if not delay.processed)
         if early and (self._faults.wait(early) or request.caller_has_left()):
             record.fault = "latency"
+            self._note(record)
             return Answer(0, wire="reset")
         answer = self._answer(request, record, fault)
         if late := sum(delay.seconds for delay in delays if delay.processed):
             self._faults.wait(late)
         record.fault = fault.kind if fault else "latency" if delays else None
         record.status = None if answer.wire == "reset" else answer.status
-        record.answer = answer.body
+        record.answer_headers, record.answer = answer.headers, answer.body
+        self._note(record)
         return answer
 
     def _answer(self, request: Request, record: ApiRequest, fault: Fault | None) -> Answer:

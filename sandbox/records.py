@@ -26,6 +26,7 @@ class ApiRequest:
     verified: bool = False
     refusal: str | None = None  # why it was refused: "<code>: <message>"
     status: int | None = None
+    answer_headers: dict[str, str] = field(default_factory=dict)
     answer: bytes = b""
     fault: str | None = None
     id: int = 0
@@ -51,6 +52,7 @@ class ApiRequest:
             "verified": self.verified,
             "refusal": self.refusal,
             "status": self.status,
+            "answer_headers": self.answer_headers,
             "answer": _text(self.answer),
             "fault": self.fault,
         }
