@@ -33,6 +33,11 @@ class Request:
     def query(self) -> str:
         return self.target.partition("?")[2]
 
+    @property
+    def origin(self) -> str:
+        """Scheme and host by which the caller came."""
+        return f"http://{self.headers.get('host', '')}"
+
     def caller_has_left(self) -> bool:
         """Whether the caller closed its side while it was waiting."""
         try:
