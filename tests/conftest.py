@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from tests.not_run import PREFIX, NotRun
+from tests.openapi.plugin import Traffic
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(NotRun(), "not-run")
+        not_run = NotRun()
+        config.pluginmanager.register(Traffic(config, not_run), "traffic")
+        config.pluginmanager.register(not_run, "not-run")
 
 
 @pytest.hookimpl(wrapper=True)
