@@ -35,12 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
             backup_port=options.backup_port,
             https_port=options.https_port,
             forward_path=options.forward_path or None,
+            running=not options.manual_clock,
+            limits=not options.no_limits,
         )
     except (OSError, ValueError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     env_file = options.state / "function.env"
-    write_private(env_file, _shell(sandbox.env(tokens=True)))
+    write_private(env_file, _shell(sandbox.env(tokens=True, operatorKey=sandbox.operator_key)))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -86,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the generated credentials and of function.env",
     )
+    parser.add_argument(
+        "--manual-clock", action="store_true", help="what is due happens only when the clock is advanced"
+    )
+    parser.add_argument("--no-limits", action="store_true", help="never refuse calls for being too fast")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     parser.add_argument(
         TOLD_TWICE,
@@ -114,6 +120,7 @@ def _welcome(sandbox: Sandbox, env_file: Path) -> str:
             f"  both over TLS            {sandbox.https_url}, vouched for by {sandbox.ca}",
             f"  as a proxy               {sandbox.url}, for api.mch.weixin.qq.com and its like only",
             f"  API gateway              {sandbox.url}/v1/functions/<name>?webfn=true",
+            f"  page                     {sandbox.url}/",
             f"  control API              {sandbox.url}/sandbox/state",
             f"  notifies the function at {sandbox.function}",
             f"  modes                    {sandbox.sign_mode}, {sandbox.keys.key_mode}",

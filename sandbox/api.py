@@ -13,11 +13,13 @@ from urllib.parse import unquote
 from sandbox import authorization
 from sandbox.credentials import Credentials
 from sandbox.crypto import Signer
-from sandbox.endpoints import NUMBERS, Endpoint, Endpoints
+from sandbox.endpoints import NUMBERS, Endpoints, Route
 from sandbox.errors import Refusal, bad_field, bad_serial, no_such_route, wrong_method
 from sandbox.faults import Faults
+from sandbox.files import File, Files
 from sandbox.keys import Keys
 from sandbox.ledger import Ledger
+from sandbox.limits import Limits
 from sandbox.records import ApiRequest, Records
 from sandbox.server import KEEP_ALIVE_SECONDS
 from sandbox.spoils import Fault
@@ -44,14 +46,18 @@ class Api:
         ledger: Ledger,
         faults: Faults,
         records: Records[ApiRequest],
+        limits: Limits,
+        files: Files,
     ) -> None:
         self._credentials = credentials
         self._keys = keys
         self._ledger = ledger
         self._faults = faults
         self._records = records
+        self._merchant = ledger.merchant
         self._merchant_key = credentials.merchant.key.public_key()
-        self._endpoints = Endpoints(credentials, keys, ledger)
+        self._limits = limits
+        self._endpoints = Endpoints(credentials, keys, ledger, files)
 
     def handle(self, request: Request) -> Answer:
         record = self._records.add(
@@ -59,63 +65,77 @@ class Api:
                 time.time(), request.host, request.method, request.target, request.headers, request.body
             )
         )
+        started = time.monotonic()
         delays, fault = self._faults.take(request.host, request.target)
         early = sum(delay.seconds for delay in delays if not delay.processed)
         if early and (self._faults.wait(early) or request.caller_has_left()):
             record.fault = "latency"
-            return Answer(0, wire="reset")
-        answer = self._answer(request, record, fault)
-        if late := sum(delay.seconds for delay in delays if delay.processed):
-            self._faults.wait(late)
-        record.fault = fault.kind if fault else "latency" if delays else None
+            answer = Answer(0, wire="reset")
+        else:
+            answer = self._answer(request, record, fault)
+            if late := sum(delay.seconds for delay in delays if delay.processed):
+                self._faults.wait(late)
+            record.fault = fault.kind if fault else "latency" if delays else None
         record.status = None if answer.wire == "reset" else answer.status
-        record.answer = answer.body
+        record.answer_headers, record.answer = answer.headers, answer.body
+        record.seconds = time.monotonic() - started
+        self._records.finished(record)
         return answer
 
     def _answer(self, request: Request, record: ApiRequest, fault: Fault | None) -> Answer:
         signer = self._keys.answering(request.headers.get("wechatpay-serial", ""))
         answer = Answer(200)
+        route = None
         try:
-            endpoint, number = self._admit(request, record)
+            route, path = self._admit(request, record)
             if fault is None or fault.processed:
-                answer = self._success(endpoint(request, number), signer)
+                answer = self._success(route.endpoint(request, path), signer)
         except Refusal as refusal:
+            if route:
+                self._limits.refused(route.what)
             record.refusal = f"{refusal.code}: {refusal.message}"
             answer = self._refused(refusal, signer)
         return self._faults.spoil(fault, answer, signer, request) if fault else answer
 
-    def _admit(self, request: Request, record: ApiRequest) -> tuple[Endpoint, str]:
-        """The endpoint and the number in the path, once everything that guards it has been satisfied."""
-        endpoint, parameters = self._route(request)
+    def _admit(self, request: Request, record: ApiRequest) -> tuple[Route, dict[str, str]]:
+        """The route and the numbers in the path, once everything that guards it has been satisfied."""
+        route, path = self._route(request)
         authorization.check_headers(request)
         authorization.check_signature(
             request,
+            self._merchant,
             merchant_id=self._credentials.merchant_id,
             serial=self._credentials.merchant.serial,
             key=self._merchant_key,
-            now=self._ledger.now,
         )
         record.verified = True
         serial = request.headers.get("wechatpay-serial")
         if serial is not None and self._keys.decrypting(serial) is None:
             raise bad_serial("平台证书序列号Wechatpay-Serial错误")
-        for name, value in parameters.items():
+        self._limits.take(route.what)
+        if not self._merchant.registered:
+            raise Refusal(404 if "refund" in route.what else 400, "MCH_NOT_EXISTS", "the merchant does not exist")
+        if route.product and route.product not in self._merchant.products:
+            raise Refusal(403, "NO_AUTH", f"the product {route.product} is not enabled for the merchant")
+        for name, value in path.items():
             if not re.fullmatch(NUMBERS[name], value):
                 raise bad_field(name, f"must match {NUMBERS[name]}", value, location="url")
-        return endpoint, next(iter(parameters.values()), "")
+        return route, path
 
-    def _route(self, request: Request) -> tuple[Endpoint, dict[str, str]]:
+    def _route(self, request: Request) -> tuple[Route, dict[str, str]]:
         known = False
-        for method, pattern, endpoint in self._endpoints.routes:
-            if match := pattern.fullmatch(request.path):
-                if method == request.method:
-                    return endpoint, {name: unquote(value) for name, value in match.groupdict().items()}
+        for route in self._endpoints.routes:
+            if match := route.pattern.fullmatch(request.path):
+                if route.method == request.method:
+                    return route, {name: unquote(value) for name, value in match.groupdict().items()}
                 known = True
         raise wrong_method() if known else no_such_route()
 
     def _success(self, content: Any, signer: Signer) -> Answer:
         if content is None:
             return Answer(204, _headers(b"") | signer.headers(b""))
+        if isinstance(content, File):
+            return Answer(200, _headers(b"") | {"Content-Type": "application/octet-stream"}, content.content)
         body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         return Answer(200, _headers(body) | signer.headers(body), body)
 

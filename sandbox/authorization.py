@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sandbox.crypto import SCHEME, verifies
 from sandbox.errors import Refusal, bad_sign
+from sandbox.merchant import Merchant
 from sandbox.wire import Request
 
 WINDOW = 300  # seconds the merchant's clock may be off [4012072670]
@@ -30,20 +31,28 @@ def check_headers(request: Request) -> None:
 
 
 def check_signature(
-    request: Request, *, merchant_id: str, serial: str, key: RSAPublicKey, now: Callable[[], float]
+    request: Request, merchant: Merchant, *, merchant_id: str, serial: str, key: RSAPublicKey
 ) -> None:
-    """Verify `Authorization` over the bytes that came in [4012365344]. Raises Refusal 401 SIGN_ERROR."""
+    """Verify `Authorization` over the bytes that came in [4012365344]. Raises Refusal 401 SIGN_ERROR.
+
+    The causes and their order: [4012072670, 4012365344-4012365348]; the clock first, as observed.
+    """
     fields = parse(request.headers.get("authorization", ""))
     timestamp = fields["timestamp"]
     if not re.fullmatch(r"[0-9]{1,12}", timestamp):
         raise bad_sign("the timestamp in Authorization is not a number of seconds")
-    # Observed: the clock is looked at before the signature.
-    if abs(now() - int(timestamp)) > WINDOW:
+    if abs(time.time() + merchant.clock_off - int(timestamp)) > WINDOW:
         raise bad_sign("the timestamp in Authorization differs from ours by more than 5 minutes")
     if fields["mchid"] != merchant_id:
         raise bad_sign("the mchid in Authorization is unknown")
+    if not merchant.api_v3_key:
+        raise bad_sign("the merchant has set no APIv3 key on the merchant platform")
+    if merchant.certificate == "none":
+        raise bad_sign("the merchant has never applied for an API certificate")
     if fields["serial_no"].upper() != serial:
         raise bad_sign("the serial_no in Authorization is not that of the merchant's API certificate")
+    if merchant.certificate != "valid":
+        raise bad_sign(f"the merchant's API certificate is {merchant.certificate}: use the present one")
     message = f"{request.method}\n{request.target}\n{timestamp}\n{fields['nonce_str']}\n".encode("latin-1")
     if not verifies(key, message + request.body + b"\n", fields["signature"]):
         raise bad_sign(

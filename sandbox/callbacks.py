@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox import outbound, views
+from sandbox.clock import Clock, Plan, rfc3339
 from sandbox.credentials import Credentials
+from sandbox.integration import HOST as INTEGRATION_HOST
+from sandbox.integration import IntegrationCenter, Unproved
 from sandbox.keys import Keys
 from sandbox.ledger import TRANSFER_MOVES, IllegalMove, Ledger, Order, Refund, Transfer
 from sandbox.notices import ENVELOPES, Builder, event_type_of, new_event_id
 from sandbox.records import Delivery, Records
 
+PROBE = "WECHATPAY/SIGNTEST/"
 ANSWER_LIMIT = 5.0
 """Seconds within which a notification must be acknowledged [4012791861]."""
 
@@ -40,7 +43,8 @@ SCHEDULES["refund"] = SCHEDULES["order"]
 
 KINDS = ("order", "refund", "transfer")
 SHAPES = ("direct", "forwarded")
-INTEGRATION_HOST = "sandbox.integration-callback.example"
+ALL = 100
+"""As many lost deliveries as there can be tries."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,19 @@ class Manner:
     """How a notification is delivered. Raises ValueError on values that make no sense.
 
     shape     "direct" or "forwarded"; by default the host of the notify_url decides, as it does in reality
-    envelope  of a forwarded one: see notices.Builder.forwarded
-    key       of a direct one: "public" or "certificate"; by default what the key mode uses
+    envelope  of a forwarded one: see notices.wrapped
+    key       of the signature: "public" or "certificate"; by default what the key mode uses
     path      where on the function, instead of what notify_url and `forward_path` say
-    attempts  repeated until acknowledged, at most so often, `delay` seconds apart
+    lose      so many tries get lost on the way; ALL of them if it is that
+    probe     the first try carries a signature probe [4013053249]
     """
 
     shape: str | None = None
     envelope: str | None = "rawData"
     key: str | None = None
     path: str | None = None
-    attempts: int = 1
-    delay: float = 0.0
+    lose: int = 0
+    probe: bool = False
 
     def __post_init__(self) -> None:
         if self.shape not in (None, *SHAPES):
@@ -70,38 +75,54 @@ class Manner:
             raise ValueError("key must be public or certificate")
         if self.path is not None and not self.path.startswith("/"):
             raise ValueError("path must begin with /")
-        if not 1 <= self.attempts <= 100 or not 0 <= self.delay <= 600:
-            raise ValueError("attempts must be 1 to 100 and delay 0 to 600 seconds")
+        if not 0 <= self.lose <= ALL:
+            raise ValueError(f"lose must be 0 to {ALL}")
+
+
+@dataclass(eq=False)
+class Notice:
+    """One notification on its way: what it says stays as it was when it was first sent."""
+
+    kind: str
+    number: str
+    event_type: str
+    event_id: str
+    plaintext: dict[str, Any]
+    created: float
+    notify_path: str
+    forwarded: bool
+    manner: Manner = field(default_factory=Manner)
+    attempts: int = 0
+    acknowledged: bool = False
+    planned: Plan | None = None
 
 
 class Callbacks:
-    """Tells the function what happened.
-
-    `function` is its base URL; `forward_path` is where the Integration Center posts: "/" as a rule, or None
-    for the path of the notify_url.
-    """
+    """Tells the function what happened, again and again by WeChat Pay's schedule until it is acknowledged."""
 
     def __init__(
         self,
         credentials: Credentials,
         keys: Keys,
         ledger: Ledger,
+        clock: Clock,
         records: Records[Delivery],
         function: str,
         forward_path: str | None,
     ) -> None:
         self.function = function
-        self.forward_path = forward_path
+        self.integration = IntegrationCenter(credentials, keys, lambda: self.function, forward_path)
         self.builder = Builder(credentials, keys, ledger.now)
         self._merchant_id = credentials.merchant_id
         self._ledger = ledger
+        self._clock = clock
         self._records = records
-        self._event_ids: dict[tuple[str, str, str], str] = {}
+        self._notices: dict[tuple[str, str, str], Notice] = {}
         self._lock = threading.Lock()
 
     def clear(self) -> None:
         with self._lock:
-            self._event_ids.clear()
+            self._notices.clear()
 
     def plaintext(self, kind: str, number: str) -> dict[str, Any]:
         """The true plaintext of sections 4.4 to 4.6. Raises IllegalMove when there is nothing to tell."""
@@ -119,52 +140,95 @@ class Callbacks:
         return views.transfer_notice(thing, self._merchant_id)
 
     def deliver(self, kind: str, number: str, manner: Manner) -> list[Delivery]:
-        """Deliver what is to be told, again and again until acknowledged.
+        """Deliver what is to be told, now; what is not acknowledged is repeated by the schedule.
 
-        Without a notify_url (and without a path in `manner`) nothing is sent. Every attempt carries the same
-        notification id, a new time and a new signature.
+        [] without a notify_url (and without a path in `manner`), and while the merchant has no APIv3 key: nothing is
+        ever sent then [4012075420]. Every try carries the same notification id, a new time and a new signature.
         """
         plaintext = self.plaintext(kind, number)
         notify_url = urlsplit(self._thing(kind, number).notify_url)
-        shape = manner.shape or ("forwarded" if notify_url.hostname == INTEGRATION_HOST else "direct")
-        path = manner.path or (shape == "forwarded" and self.forward_path) or notify_url.path
-        if not notify_url.path and not manner.path:
+        if (not notify_url.path and not manner.path) or not self._ledger.merchant.api_v3_key:
             return []
         event_type = event_type_of(kind, plaintext)
         with self._lock:
-            event_id = self._event_ids.setdefault((kind, number, event_type), new_event_id())
-        made: list[Delivery] = []
-        for attempt in range(1, manner.attempts + 1):
-            if attempt > 1:
-                time.sleep(manner.delay)
-            if shape == "direct":
-                headers, body = self.builder.notification(kind, plaintext, key=manner.key, event_id=event_id)
-            else:
-                headers, body = self.builder.forwarded(
-                    kind, plaintext, envelope=manner.envelope, event_id=event_id
+            notice = self._notices.get((kind, number, event_type))
+            if notice is None:
+                notice = Notice(
+                    kind,
+                    number,
+                    event_type,
+                    new_event_id(),
+                    plaintext,
+                    self._ledger.now(),
+                    notify_url.path,
+                    notify_url.hostname == INTEGRATION_HOST,
                 )
-            delivery = Delivery(
-                time.time(),
-                kind,
-                number,
-                event_type,
-                event_id,
-                shape,
-                self.function.rstrip("/") + path,
-                headers,
-                body,
-                attempt,
-            )
-            made.append(self._post(delivery, path))
-            if delivery.acknowledged:
-                break
-        return made
+                self._notices[kind, number, event_type] = notice
+            notice.manner = manner
+        return [self._try(notice)]
 
-    def _post(self, delivery: Delivery, path: str) -> Delivery:
+    def _try(self, notice: Notice) -> Delivery:
+        """One delivery; plans the next when this one is not acknowledged."""
+        manner = notice.manner
+        notice.attempts += 1
+        if notice.planned:
+            notice.planned.cancelled = True
+            notice.planned = None
+        forwarded = notice.forwarded if manner.shape is None else manner.shape == "forwarded"
+        path = manner.path or (forwarded and self.integration.forward_path) or notice.notify_path
+        headers, body = self.builder.notification(
+            notice.kind, notice.plaintext, key=manner.key, event_id=notice.event_id, created=notice.created
+        )
+        if manner.probe and notice.attempts == 1:
+            headers["Wechatpay-Signature"] = PROBE + headers["Wechatpay-Signature"][len(PROBE) :]
+        delivery = Delivery(
+            self._ledger.now(),
+            notice.kind,
+            notice.number,
+            notice.event_type,
+            notice.event_id,
+            "forwarded" if forwarded else "direct",
+            self.function.rstrip("/") + path,
+            headers,
+            body,
+            notice.attempts,
+            plaintext=notice.plaintext,
+        )
+        if manner.lose == ALL or notice.attempts <= manner.lose:
+            delivery.lost, delivery.error = True, "lost on the way"
+        else:
+            self._send(delivery, path, forwarded, manner)
+        notice.acknowledged = notice.acknowledged or delivery.acknowledged
+        self._plan(notice, delivery)
+        self._records.add(delivery)
+        self._records.finished(delivery)
+        return delivery
+
+    def _send(self, delivery: Delivery, path: str, forwarded: bool, manner: Manner) -> None:
+        if forwarded:
+            try:
+                delivery.headers, delivery.body = self.integration.opened(
+                    delivery.headers, delivery.body, manner.envelope
+                )
+            except Unproved as error:
+                delivery.status, delivery.error = 401, f"the Integration Center refused it: {error}"
+                return
         reply = outbound.post(self.function, path, delivery.headers, delivery.body, ANSWER_LIMIT)
         delivery.status, delivery.answer = reply.status, reply.body
         delivery.latency, delivery.error = reply.latency, reply.error
-        return self._records.add(delivery)
+
+    def _plan(self, notice: Notice, delivery: Delivery) -> None:
+        schedule = SCHEDULES[notice.kind]
+        if notice.acknowledged or notice.attempts > len(schedule):
+            return
+        what = f"{notice.event_type} of {notice.number}, try {notice.attempts + 1}"
+        with self._lock:
+            if self._notices.get((notice.kind, notice.number, notice.event_type)) is not notice:
+                return  # forgotten by a reset meanwhile
+            if notice.planned:
+                notice.planned.cancelled = True  # two tries at once must not become two schedules
+            notice.planned = self._clock.plan(schedule[notice.attempts - 1], what, lambda: self._try(notice))
+            delivery.next = rfc3339(notice.planned.time)
 
     def _thing(self, kind: str, number: str) -> Order | Refund | Transfer:
         kept: dict[str, Mapping[str, Order | Refund | Transfer]] = {

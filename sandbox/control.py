@@ -1,22 +1,33 @@
 """The control API: JSON over HTTP under `/sandbox/` on the main port.
 
-    GET    /sandbox/state                    urls, modes, switches, counts
-    POST   /sandbox/state                    any of function, forward_path, certificates_available, jwks,
-                                             rotate ("new" or "old")
-    GET    /sandbox/orders                   and /refunds, /transfers: everything known, with states
-    POST   /sandbox/orders/{n}/pay           {openid?, deliver?, ...manner}          -> {deliveries}
+    GET    /sandbox/state                    urls, modes, switches, the merchant, the time, counts
+    POST   /sandbox/state                    any of function, forward_path, certificates_available, jwks, running,
+                                             limits, rotate ("new" or "old"), switch_over ("begin" or "stop")
+    POST   /sandbox/merchant                 any of certificate, api_v3_key, registered, products, funds,
+                                             transfer_start, clock_off
+    POST   /sandbox/users                    {openid, real_name?, account?}
+    GET    /sandbox/clock                    the time, and what is planned
+    POST   /sandbox/clock                    {advance: "10m"}                        -> also what happened
+    GET    /sandbox/orders                   and /refunds, /transfers: everything known, with states and lives
+    POST   /sandbox/phone/open               one of code_url, h5_url, prepay_id, package_info, jsapi, app; openid?
+    POST   /sandbox/orders/{n}/pay           {openid?, deliver?, after?, twice?, ...manner} -> {deliveries}
+    POST   /sandbox/orders/{n}/fail          {reason?}                               -> {order}
     POST   /sandbox/refunds/{n}/settle       {status, deliver?, ...manner}           -> {deliveries}
     POST   /sandbox/transfers/{n}/finish     {state, fail_reason?, deliver?, ...manner} -> {deliveries}
     POST   /sandbox/deliver                  {kind, number, ...manner}               -> {deliveries}
     GET    /sandbox/requests?since=<id>      requests to the WeChat Pay face, with answers
     GET    /sandbox/deliveries?since=<id>    notifications and how they were answered
     GET    /sandbox/faults                   switched on now, and all kinds
-    POST   /sandbox/faults                   {kind, times?, host?, path?, processed?, seconds?}
+    POST   /sandbox/faults                   {kind, times?, host?, path?, processed?, seconds?, code?, status?}
     DELETE /sandbox/faults
+    POST   /sandbox/call                     {path, body, openid?, source?, headers?, operator?}: the function as
+                                             wx.cloud.callHTTPFunction does -> {status, headers, body, error, latency}
     POST   /sandbox/token                    {kind?, uid?, openid?, key?, alg?, kid?, claims?}  -> {token}
+    GET    /sandbox/qr?text=<code>           the code as an SVG image
+    GET    /sandbox/events                   server-sent events: see docs/sandbox.md
     POST   /sandbox/reset
 
-`manner`: {shape?, envelope?, key?, path?, attempts?, delay?} as in callbacks.Manner; `{n}` is URL-encoded.
+`manner`: {shape?, envelope?, key?, path?, lose?, probe?} as in callbacks.Manner; `{n}` is URL-encoded.
 Bad input is answered 400 `{"error"}` and changes nothing; so is a state that the action cannot follow. What a
 web page of another origin sends is refused with 403.
 """
@@ -25,15 +36,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from sandbox import views
+from sandbox import web
+from sandbox.clock import rfc3339
 from sandbox.errors import Refusal
-from sandbox.ledger import rfc3339
+from sandbox.gateway import KEY_SET_STATES
+from sandbox.ledger import Thing
 from sandbox.server import is_loopback
-from sandbox.spoils import KINDS
 from sandbox.wire import Answer, Request
 
 if TYPE_CHECKING:
@@ -44,8 +56,8 @@ _MANNER: dict[str, Any] = {
     "envelope": (str, type(None)),
     "key": str,
     "path": str,
-    "attempts": int,
-    "delay": (int, float),
+    "lose": int,
+    "probe": bool,
 }
 _FIELDS: dict[str, dict[str, Any]] = {
     "state": {
@@ -54,8 +66,32 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "certificates_available": bool,
         "jwks": str,
         "rotate": str,
+        "running": bool,
+        "limits": bool,
+        "switch_over": str,
     },
-    "pay": {"openid": str, "deliver": bool, **_MANNER},
+    "merchant": {
+        "certificate": str,
+        "api_v3_key": bool,
+        "registered": bool,
+        "products": list,
+        "funds": dict,
+        "transfer_start": str,
+        "clock_off": (int, float),
+    },
+    "users": {"openid": str, "real_name": str, "account": str},
+    "clock": {"advance": str},
+    "open": {
+        "openid": str,
+        "code_url": str,
+        "h5_url": str,
+        "prepay_id": str,
+        "package_info": str,
+        "jsapi": dict,
+        "app": dict,
+    },
+    "pay": {"openid": str, "deliver": bool, "after": str, "twice": bool, **_MANNER},
+    "fail": {"reason": str},
     "settle": {"status": str, "deliver": bool, **_MANNER},
     "finish": {"state": str, "fail_reason": str, "deliver": bool, **_MANNER},
     "deliver": {"kind": str, "number": str, **_MANNER},
@@ -66,7 +102,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "path": str,
         "processed": bool,
         "seconds": (int, float),
+        "code": str,
+        "status": int,
     },
+    "call": {"path": str, "body": dict, "openid": str, "source": str, "headers": dict, "operator": bool},
     "token": {"kind": str, "uid": str, "openid": str, "key": str, "alg": str, "kid": str, "claims": dict},
     "reset": {},
 }
@@ -82,10 +121,16 @@ class Control:
             for method, path, action in (
                 ("GET", "state", self._state),
                 ("POST", "state", self._change_state),
+                ("POST", "merchant", self._merchant),
+                ("POST", "users", self._user),
+                ("GET", "clock", self._clock),
+                ("POST", "clock", self._advance),
                 ("GET", "orders", self._orders),
                 ("GET", "refunds", self._refunds),
                 ("GET", "transfers", self._transfers),
+                ("POST", "phone/open", self._open),
                 ("POST", "orders/([^/]+)/pay", self._pay),
+                ("POST", "orders/([^/]+)/fail", self._fail),
                 ("POST", "refunds/([^/]+)/settle", self._settle),
                 ("POST", "transfers/([^/]+)/finish", self._finish),
                 ("POST", "deliver", self._deliver),
@@ -94,7 +139,10 @@ class Control:
                 ("GET", "faults", self._faults),
                 ("POST", "faults", self._add_fault),
                 ("DELETE", "faults", self._clear_faults),
+                ("POST", "call", self._call),
                 ("POST", "token", self._token),
+                ("GET", "qr", web.qr_code),
+                ("GET", "events", self._events),
                 ("POST", "reset", self._reset),
             )
         ]
@@ -103,6 +151,8 @@ class Control:
         try:
             if _is_foreign(request, self._sandbox.is_loopback):
                 return _answer(403, {"error": "requests from other origins are refused"})
+            if web.handles(request.path):
+                return web.handle(request)
             matches = [
                 (method, match, action)
                 for method, pattern, action in self._routes
@@ -110,77 +160,73 @@ class Control:
             ]
             for method, match, action in matches:
                 if method == request.method:
-                    return _answer(200, action(request, *map(unquote, match.groups())))
+                    made = action(request, *map(unquote, match.groups()))
+                    return made if isinstance(made, Answer) else _answer(200, made)
             return _answer(405 if matches else 404, {"error": "see sandbox/control.py for what there is"})
         except (ValueError, Refusal) as error:
             return _answer(400, {"error": str(error)})
 
     def _state(self, _: Request) -> dict[str, Any]:
-        box = self._sandbox
-        return {
-            "url": box.url,
-            "backup_url": box.backup_url,
-            "function": box.function,
-            "sign_mode": box.sign_mode,
-            "key_mode": box.keys.key_mode,
-            "forward_path": box.forward_path,
-            "certificates_available": box.certificates_available,
-            "jwks": box.jwks,
-            "merchant_id": box.credentials.merchant_id,
-            "app_id": box.credentials.app_id,
-            "orders": len(box.ledger.orders),
-            "refunds": len(box.ledger.refunds),
-            "transfers": len(box.ledger.transfers),
-            "requests": len(box.requests),
-            "deliveries": len(box.deliveries),
-        }
+        return self._sandbox.describe()
 
     def _change_state(self, request: Request) -> dict[str, Any]:
         fields = _fields(request, "state")
-        if "function" in fields:
-            parts = urlsplit(fields["function"])
-            if parts.scheme != "http" or not parts.hostname or not parts.port:
-                raise ValueError("function must be a URL like http://127.0.0.1:9000")
-        if "/" not in (fields.get("forward_path") or "/")[:1]:
-            raise ValueError("forward_path must begin with /, or be null")
-        if fields.get("rotate", "new") not in ("new", "old"):
-            raise ValueError("rotate must be new or old")
-        # The only setter that may still refuse comes first.
-        for name in ("jwks", "function", "forward_path", "certificates_available"):
-            if name in fields:
-                setattr(self._sandbox, name, fields[name])
+        _check_switches(fields)
+        # Those that may still refuse come first.
+        if "switch_over" in fields:
+            self._sandbox.switch_over(fields["switch_over"])
         if "rotate" in fields:
             self._sandbox.rotate(fields["rotate"])
+        for name in ("jwks", "function", "forward_path", "certificates_available", "running", "limits"):
+            if name in fields:
+                setattr(self._sandbox, name, fields[name])
+        return self._announced(request)
+
+    def _announced(self, request: Request) -> dict[str, Any]:
+        self._sandbox.events.publish("state", self._sandbox.describe)
         return self._state(request)
 
+    def _merchant(self, request: Request) -> dict[str, Any]:
+        self._sandbox.merchant.change(**_fields(request, "merchant"))
+        return self._announced(request)
+
+    def _user(self, request: Request) -> dict[str, Any]:
+        return vars(self._sandbox.merchant.know(**_fields(request, "users", "openid")))
+
+    def _clock(self, _: Request) -> dict[str, Any]:
+        clock = self._sandbox.clock
+        return {
+            "now": rfc3339(clock.now()),
+            "running": clock.running,
+            "pending": [plan.describe() for plan in clock.pending()],
+        }
+
+    def _advance(self, request: Request) -> dict[str, Any]:
+        happened = self._sandbox.advance(_fields(request, "clock", "advance")["advance"])
+        return self._clock(request) | {"happened": [plan.describe() for plan in happened]}
+
     def _orders(self, _: Request) -> list[dict[str, Any]]:
-        box = self._sandbox
-        with box.ledger.lock:
-            return [
-                views.order(order, box.credentials.merchant_id)
-                | {
-                    "scene": order.scene,
-                    "description": order.body["description"],
-                    "total": order.total,
-                    "created": rfc3339(order.created),
-                }
-                for order in box.ledger.orders.values()
-            ]
+        return self._all(self._sandbox.ledger.orders)
 
     def _refunds(self, _: Request) -> list[dict[str, Any]]:
-        with self._sandbox.ledger.lock:
-            return [views.refund(refund) for refund in self._sandbox.ledger.refunds.values()]
+        return self._all(self._sandbox.ledger.refunds)
 
     def _transfers(self, _: Request) -> list[dict[str, Any]]:
-        box = self._sandbox
-        with box.ledger.lock:
-            return [
-                views.transfer(transfer, box.credentials.merchant_id)
-                for transfer in box.ledger.transfers.values()
-            ]
+        return self._all(self._sandbox.ledger.transfers)
+
+    def _all(self, things: Mapping[str, Thing]) -> list[dict[str, Any]]:
+        with self._sandbox.ledger.lock:
+            return [self._sandbox.shown(thing) for thing in things.values()]
+
+    def _open(self, request: Request) -> dict[str, Any]:
+        return self._sandbox.phone.open(**_fields(request, "open"))
 
     def _pay(self, request: Request, number: str) -> dict[str, Any]:
         return _made(self._sandbox.pay(number, **_fields(request, "pay")))
+
+    def _fail(self, request: Request, number: str) -> dict[str, Any]:
+        self._sandbox.fail_payment(number, **_fields(request, "fail"))
+        return {"order": self._sandbox.shown(self._sandbox.ledger.orders[number])}
 
     def _settle(self, request: Request, number: str) -> dict[str, Any]:
         return _made(self._sandbox.settle_refund(number, **_fields(request, "settle", "status")))
@@ -198,7 +244,7 @@ class Control:
         return [record.describe() for record in self._sandbox.deliveries_since(_since(request))]
 
     def _faults(self, _: Request) -> dict[str, Any]:
-        return {"faults": [fault.describe() for fault in self._sandbox.faults], "kinds": list(KINDS)}
+        return self._sandbox.describe_faults()
 
     def _add_fault(self, request: Request) -> dict[str, Any]:
         return self._sandbox.fault(**_fields(request, "faults", "kind")).describe()
@@ -206,6 +252,24 @@ class Control:
     def _clear_faults(self, request: Request) -> dict[str, Any]:
         self._sandbox.clear_faults()
         return self._faults(request)
+
+    def _call(self, request: Request) -> dict[str, Any]:
+        fields = _fields(request, "call", "path", "body")
+        headers = fields.pop("headers", {})
+        if not fields["path"].startswith("/") or not all(
+            isinstance(value, str) and (name + value).isprintable() for name, value in headers.items()
+        ):
+            raise ValueError("path must begin with /, and headers must hold printable strings")
+        if fields.pop("operator", False):
+            headers["x-operator-key"] = self._sandbox.operator_key
+        reply = self._sandbox.call_http_function(**fields, headers=headers)
+        body = reply.json if reply.json is not None else reply.body.decode(errors="replace")
+        answer = {"status": reply.status, "headers": reply.headers, "body": body}
+        return answer | {"error": reply.error, "latency": reply.latency}
+
+    def _events(self, _: Request) -> Answer:
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+        return Answer(200, headers, stream=self._sandbox.events.listen(self._sandbox.describe))
 
     def _token(self, request: Request) -> dict[str, Any]:
         fields = _fields(request, "token")
@@ -218,6 +282,20 @@ class Control:
         _fields(request, "reset")
         self._sandbox.reset()
         return self._state(request)
+
+
+def _check_switches(fields: Mapping[str, Any]) -> None:
+    """Raises ValueError for what no setter would notice, or only when others have been set already."""
+    if "function" in fields:
+        parts = urlsplit(fields["function"])
+        if parts.scheme != "http" or not parts.hostname or not parts.port:
+            raise ValueError("function must be a URL like http://127.0.0.1:9000")
+    if "/" not in (fields.get("forward_path") or "/")[:1]:
+        raise ValueError("forward_path must begin with /, or be null")
+    if "rotate" in fields and "switch_over" in fields:
+        raise ValueError("rotate and switch_over exclude each other")
+    if fields.get("jwks", KEY_SET_STATES[0]) not in KEY_SET_STATES:
+        raise ValueError(f"jwks must be one of {', '.join(KEY_SET_STATES)}")
 
 
 def _fields(request: Request, action: str, *required: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -9,26 +10,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sandbox import outbound
+from sandbox import outbound, views, web
 from sandbox.api import Api
-from sandbox.callbacks import INTEGRATION_HOST, Callbacks, Manner
+from sandbox.callbacks import Callbacks, Manner
+from sandbox.clock import Clock, Plan, duration, rfc3339
 from sandbox.control import Control
-from sandbox.credentials import Credentials, private_pem, public_pem
+from sandbox.course import Course
+from sandbox.credentials import MARK, Credentials, private_pem, public_pem
+from sandbox.events import Events
 from sandbox.faults import Faults
+from sandbox.files import Files
 from sandbox.gateway import FUNCTION_TIMEOUT, KEY_SET_STATES, Gateway
+from sandbox.integration import HOST as INTEGRATION_HOST
 from sandbox.keys import Keys
-from sandbox.ledger import Ledger
+from sandbox.ledger import TRANSFER_MOVES, IllegalMove, Ledger, Thing
+from sandbox.limits import Limits
+from sandbox.merchant import Merchant
 from sandbox.notices import Builder
+from sandbox.phone import Phone
 from sandbox.records import ApiRequest, Delivery, Records
 from sandbox.server import Listener, is_loopback
-from sandbox.spoils import Fault
+from sandbox.spoils import KINDS, Fault
 from sandbox.tls import Tls
 from sandbox.tokens import Tokens
 from sandbox.wire import Answer, Request
 
+OPENID = "oSandboxUser0000000000000001"
 SIGN_MODES = ("gateway", "sdk")
 REFUND_ENDS = ("SUCCESS", "ABNORMAL", "CLOSED")
-TRANSFER_ENDS = ("SUCCESS", "FAIL", "CANCELLED")
 _NOTIFY_URLS = {
     "gateway": (f"https://{INTEGRATION_HOST}/wechatpay/", ("order", "refund", "transfer")),
     "sdk": ("https://shop.example/wx-pay/", ("unifiedOrderTrigger", "refundTrigger", "transferTrigger")),
@@ -45,6 +54,8 @@ class Sandbox:
     key_mode      "public_key" or "certificate"
     credentials   given ones, else those kept in the folder `state`, else new ones in memory
     forward_path  where the Integration Center posts: "/" or, with None, the path of the notify_url
+    running       what is due happens by itself as time passes; otherwise only when `advance` is called
+    limits        refuse what is faster than WeChat Pay documents
     """
 
     def __init__(
@@ -60,6 +71,8 @@ class Sandbox:
         backup_port: int = 0,
         https_port: int = 0,
         forward_path: str | None = "/",
+        running: bool = False,
+        limits: bool = False,
     ) -> None:
         if sign_mode not in SIGN_MODES:
             raise ValueError(f"sign_mode must be one of {', '.join(SIGN_MODES)}")
@@ -67,15 +80,28 @@ class Sandbox:
             credentials = Credentials.load_or_create(Path(state)) if state else Credentials.generate()
         self.credentials = credentials
         self.sign_mode = sign_mode
-        self.keys = Keys(credentials, key_mode)
-        self.ledger = Ledger()
+        self.clock = Clock()
+        self.keys = Keys(credentials, key_mode, self.clock.now)
+        self.merchant = Merchant(self.clock.now)
+        self.ledger = Ledger(self.clock.now, self.merchant)
+        self.phone = Phone(credentials, self.ledger)
+        self.events = Events()
+        self._limits = Limits()
+        self._files = Files(self.ledger, credentials.merchant_id)
         self._requests: Records[ApiRequest] = Records()
         self._deliveries: Records[Delivery] = Records()
         self._faults = Faults(self._refuse, self._accept)
         self._callbacks = Callbacks(
-            credentials, self.keys, self.ledger, self._deliveries, function, forward_path
+            credentials, self.keys, self.ledger, self.clock, self._deliveries, function, forward_path
         )
-        self._api = Api(credentials, self.keys, self.ledger, self._faults, self._requests)
+        self._course = Course(self.clock, self.ledger, self._tell)
+        self._api = Api(
+            credentials, self.keys, self.ledger, self._faults, self._requests, self._limits, self._files
+        )
+        self._publish()
+        self.limits = limits
+        if running:
+            self.clock.run()
         self._control = Control(self)
         self._listeners: dict[str, Listener] = {}
         # Credentials in memory only leave nothing behind, nor does what belongs to them.
@@ -97,6 +123,8 @@ class Sandbox:
         return self
 
     def close(self) -> None:
+        self.clock.stop()
+        self.events.close()
         self._faults.close()
         for listener in self._listeners.values():
             listener.close()
@@ -112,10 +140,22 @@ class Sandbox:
         self.close()
 
     def reset(self) -> None:
-        """Forget orders, refunds, transfers, records, faults and switches; keep credentials and ports."""
+        """Forget orders, refunds, transfers, records, faults, switches and the time; keep credentials and ports."""
+        self.clock.clear()
         self.clear_faults()
-        for part in (self.ledger, self._requests, self._deliveries, self._callbacks, self.keys, self.gateway):
+        for part in (
+            self._callbacks,
+            self.ledger,
+            self.merchant,
+            self._files,
+            self._requests,
+            self._deliveries,
+            self._limits,
+            self.keys,
+            self.gateway,
+        ):
             part.clear()
+        self.events.publish("reset", dict)
 
     @property
     def is_loopback(self) -> bool:
@@ -150,11 +190,41 @@ class Sandbox:
 
     @property
     def forward_path(self) -> str | None:
-        return self._callbacks.forward_path
+        return self._callbacks.integration.forward_path
 
     @forward_path.setter
     def forward_path(self, path: str | None) -> None:
-        self._callbacks.forward_path = path
+        self._callbacks.integration.forward_path = path
+
+    @property
+    def limits(self) -> bool:
+        """Whether calls that are faster than documented are refused with 429."""
+        return self._limits.on
+
+    @limits.setter
+    def limits(self, on: bool) -> None:
+        self._limits.on = self.ledger.limits = on
+
+    @property
+    def running(self) -> bool:
+        """Whether what is due happens by itself."""
+        return self.clock.running
+
+    @running.setter
+    def running(self, running: bool) -> None:
+        if running:
+            self.clock.run()
+        else:
+            self.clock.stop()
+
+    def advance(self, time: str | float) -> list[Plan]:
+        """Move business time on by seconds or by a text like "10m"; returns what happened. Raises ValueError."""
+        return self.clock.advance(duration(time) if isinstance(time, str) else time)
+
+    @property
+    def operator_key(self) -> str:
+        """What to give the function as `operatorKey`, so that the page can refund; the same for the same merchant."""
+        return f"{MARK}-operator-{hashlib.sha256(self.credentials.api_v3_key.encode()).hexdigest()[:32]}"
 
     @property
     def certificates_available(self) -> bool:
@@ -179,6 +249,15 @@ class Sandbox:
     def rotate(self, sign_with: str = "new") -> None:
         """Publish the second platform certificate beside the first; sign with the "new" or the "old" one."""
         self.keys.rotate(sign_with)
+
+    def switch_over(self, what: str) -> None:
+        """Begin the change from certificates to the public key, or stop it. Raises ValueError."""
+        if what not in ("begin", "stop"):
+            raise ValueError("switch_over must be begin or stop")
+        if what == "begin":
+            self.keys.begin_switch()
+        else:
+            self.keys.stop_switch()
 
     def env(self, *, tokens: bool = False, **overrides: str | None) -> dict[str, str]:
         """The function's environment variables. An override of None leaves a variable out."""
@@ -208,15 +287,56 @@ class Sandbox:
     # What happens at WeChat Pay
 
     def pay(
-        self, out_trade_no: str, *, openid: str = "", deliver: bool = True, **manner: Any
+        self,
+        out_trade_no: str,
+        *,
+        openid: str = "",
+        deliver: bool = True,
+        after: str | None = None,
+        twice: bool = False,
+        **manner: Any,
     ) -> list[Delivery]:
         """The user pays; `openid` counts where the order names none. `manner`: see callbacks.Manner.
 
-        This and the next two raise ledger.IllegalMove (a ValueError) when the state does not allow it.
+        after  the payment sheet stays open so long ("10m"), and is paid then
+        twice  the user presses again, in vain, and the notification comes twice
+
+        This and the next three raise ledger.IllegalMove (a ValueError) when the state does not allow it.
         """
         how = Manner(**manner)
-        self.ledger.pay(out_trade_no, openid)
-        return self._callbacks.deliver("order", out_trade_no, how) if deliver else []
+        if after is not None:
+            self._pay_later(out_trade_no, duration(after), openid, deliver, how)
+            return []
+        order = self.ledger.pay(out_trade_no, openid)
+        if twice:
+            self.ledger.note(order, "a second payment refused: the order is paid")
+        told = self._callbacks.deliver("order", out_trade_no, how) if deliver else []
+        if told and twice:
+            told += self._callbacks.deliver("order", out_trade_no, how)
+        return told
+
+    def _pay_later(self, number: str, delay: float, openid: str, deliver: bool, how: Manner) -> None:
+        if number not in self.ledger.orders:
+            raise IllegalMove(f"there is no order {number}")
+        order = self.ledger.orders[number]
+        if order.state != "NOTPAY" or self.ledger.now() > order.credential.expires:
+            raise IllegalMove(f"order {number} cannot be opened for payment now")
+        self.ledger.note(order, "the user dawdles at the payment sheet")
+
+        def happen() -> None:
+            try:
+                self.ledger.pay(number, openid, sheet_open=True)
+            except IllegalMove as refusal:
+                self.ledger.note(order, f"the payment came too late: {refusal}")
+            else:
+                if deliver:
+                    self._callbacks.deliver("order", number, how)
+
+        self.clock.plan(delay, f"order {number} is paid late", happen)
+
+    def fail_payment(self, out_trade_no: str, reason: str = "") -> None:
+        """An attempt fails: the order stays NOTPAY, and no notification is ever sent."""
+        self.ledger.fail_payment(out_trade_no, reason)
 
     def settle_refund(
         self, out_refund_no: str, status: str = "SUCCESS", *, deliver: bool = True, **manner: Any
@@ -237,14 +357,15 @@ class Sandbox:
         deliver: bool = True,
         **manner: Any,
     ) -> list[Delivery]:
-        """A transfer ends: SUCCESS, FAIL (with a `fail_reason`) or CANCELLED."""
+        """A transfer moves on to `state`: SUCCESS, FAIL (with a `fail_reason`), CANCELLED, or one on the way."""
         how = Manner(**manner)
-        if state not in TRANSFER_ENDS:
-            raise ValueError(f"state must be one of {', '.join(TRANSFER_ENDS)}")
+        if state not in TRANSFER_MOVES:
+            raise ValueError(f"state must be one of {', '.join(TRANSFER_MOVES)}")
         self.ledger.move_transfer(
             out_bill_no, state, fail_reason or ("OVERDUE_CLOSE" if state == "FAIL" else "")
         )
-        return self._callbacks.deliver("transfer", out_bill_no, how) if deliver else []
+        ended = not TRANSFER_MOVES[state]
+        return self._callbacks.deliver("transfer", out_bill_no, how) if deliver and ended else []
 
     # Notifications
 
@@ -282,7 +403,7 @@ class Sandbox:
         path: str,
         body: Any,
         *,
-        openid: str = "oSandboxUser0000000000000001",
+        openid: str = OPENID,
         source: str = "wx_client",
         headers: Mapping[str, str] | None = None,
     ) -> outbound.Reply:
@@ -310,10 +431,13 @@ class Sandbox:
 
     def fault(self, kind: str, **options: Any) -> Fault:
         """See faults.Faults.add."""
-        return self._faults.add(kind, **options)
+        fault = self._faults.add(kind, **options)
+        self._faults_changed()
+        return fault
 
     def clear_faults(self) -> None:
         self._faults.clear()
+        self._faults_changed()
 
     @property
     def faults(self) -> list[Fault]:
@@ -323,11 +447,71 @@ class Sandbox:
         path = request.path
         if request.official:
             return self._api.handle(request)
-        if path.startswith("/sandbox/"):
+        if path.startswith("/sandbox/") or web.handles(path):
             return self._control.handle(request)
+        if self._callbacks.integration.handles(request):
+            return self._callbacks.integration.handle(request)
         if self.gateway.handles(path):
             return self.gateway.handle(request)
         return self._api.handle(request)
+
+    # Telling who listens
+
+    def _publish(self) -> None:
+        self.ledger.changed = self._changed
+        self.clock.moved = lambda: self.events.publish("state", self.describe)
+        self._requests.finished = self._answered
+        self._deliveries.finished = lambda record: self.events.publish("delivery", record.describe)
+
+    def _changed(self, thing: Thing) -> None:
+        self._course.follow(thing)
+        self.events.publish(views.kind_of(thing), lambda: self.shown(thing))
+
+    def _answered(self, record: ApiRequest) -> None:
+        self.events.publish("request", record.describe)
+        if record.fault:
+            self._faults_changed()  # one with `times` has counted down
+
+    def _faults_changed(self) -> None:
+        self.events.publish("faults", self.describe_faults)
+
+    def _tell(self, kind: str, number: str) -> None:
+        self._callbacks.deliver(kind, number, Manner())
+
+    def shown(self, thing: Thing) -> dict[str, Any]:
+        return views.shown(thing, self.credentials.merchant_id, self.ledger.now())
+
+    def describe(self) -> dict[str, Any]:
+        """The state of things, for the control API."""
+        since = self.keys.switching_since
+        return {
+            "url": self.url,
+            "backup_url": self.backup_url,
+            "https_url": self.https_url,
+            "ca": str(self.ca),
+            "function": self.function,
+            "sign_mode": self.sign_mode,
+            "key_mode": self.keys.key_mode,
+            "forward_path": self.forward_path,
+            "certificates_available": self.certificates_available,
+            "switch_over": since and {"began": rfc3339(since), "share": self.keys.share},
+            "jwks": self.jwks,
+            "merchant_id": self.credentials.merchant_id,
+            "app_id": self.credentials.app_id,
+            "service_app_id": self.credentials.service_app_id,
+            "merchant": self.merchant.describe(),
+            "now": rfc3339(self.clock.now()),
+            "running": self.running,
+            "limits": self.limits,
+            "orders": len(self.ledger.orders),
+            "refunds": len(self.ledger.refunds),
+            "transfers": len(self.ledger.transfers),
+            "requests": len(self.requests),
+            "deliveries": len(self.deliveries),
+        }
+
+    def describe_faults(self) -> dict[str, Any]:
+        return {"faults": [fault.describe() for fault in self.faults], "kinds": list(KINDS)}
 
     def _refuse(self, host: str) -> None:
         for listener in self._listeners.values():

@@ -6,9 +6,10 @@ import base64
 import binascii
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -67,6 +68,16 @@ def seal(api_v3_key: str, plaintext: bytes, associated_data: str) -> dict[str, A
         "associated_data": associated_data,
         "nonce": nonce,
     }
+
+
+def open_sealed(api_v3_key: str, resource: Mapping[str, Any]) -> bytes:
+    """The plaintext of what `seal` made. Raises ValueError."""
+    try:
+        nonce, ciphertext = str(resource["nonce"]).encode(), base64.b64decode(resource["ciphertext"], validate=True)
+        associated_data = str(resource.get("associated_data") or "").encode()
+        return AESGCM(api_v3_key.encode()).decrypt(nonce, ciphertext, associated_data)
+    except (InvalidTag, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the resource cannot be decrypted: {type(error).__name__}") from None
 
 
 def encrypt_field(key: RSAPublicKey, text: str) -> str:

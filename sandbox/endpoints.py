@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from sandbox import rules, views
+from sandbox.clock import rfc3339
 from sandbox.credentials import Credentials
 from sandbox.crypto import decrypt_field, encrypt_field, seal
 from sandbox.errors import Refusal, bad_field, bad_serial
+from sandbox.files import File, Files
 from sandbox.keys import Keys
-from sandbox.ledger import Ledger, rfc3339
+from sandbox.ledger import Ledger, Transfer
 from sandbox.wire import Request
 
 NAME_FORBIDDEN_BELOW = 30
@@ -25,101 +27,128 @@ NUMBERS = {
     "out_refund_no": rules.OUT_REFUND_NO,
     "out_bill_no": rules.OUT_BILL_NO,
     "transaction_id": r"[0-9A-Za-z]{1,32}",
+    "refund_id": r"[0-9A-Za-z]{1,32}",
     "transfer_bill_no": r"[0-9A-Za-z]{1,64}",
 }
+PAY, REFUNDS, TRANSFERS = (
+    "/v3/pay/transactions",
+    "/v3/refund/domestic/refunds",
+    "/v3/fund-app/mch-transfer/transfer-bills",
+)
+ABNORMAL = "/{refund_id}/apply-abnormal-refund"
+RECEIPTS = "/v3/fund-app/mch-transfer/elecsign"
 
-Endpoint = Callable[[Request, str], Any]
+Endpoint = Callable[[Request, dict[str, str]], Any]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`what` is counted by Limits; `product` has to be enabled for the merchant."""
+
+    method: str
+    pattern: re.Pattern[str]
+    endpoint: Endpoint
+    what: str
+    product: str = ""
 
 
 class Endpoints:
-    """`routes` holds method, pattern of the path, and endpoint.
+    """`routes` are all that there is.
 
-    An endpoint takes the request and the number in its path. It returns the content of a 200, None for a 204,
-    or raises Refusal.
+    An endpoint takes the request and the numbers in its path. It returns the content of a 200, None for a 204,
+    a File, or raises Refusal.
     """
 
-    def __init__(self, credentials: Credentials, keys: Keys, ledger: Ledger) -> None:
+    def __init__(self, credentials: Credentials, keys: Keys, ledger: Ledger, files: Files) -> None:
         self._credentials = credentials
         self._keys = keys
         self._ledger = ledger
+        self._files = files
         self._merchant_key = credentials.merchant.key.public_key()
-        pay, refunds, bills = (
-            "/v3/pay/transactions",
-            "/v3/refund/domestic/refunds",
-            "/v3/fund-app/mch-transfer/transfer-bills",
-        )
-        self.routes: list[tuple[str, re.Pattern[str], Endpoint]] = [
-            (method, re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), endpoint)
-            for method, path, endpoint in (
-                *(("POST", f"{pay}/{scene}", self._prepay) for scene in rules.ORDERS),
-                ("GET", f"{pay}/out-trade-no/{{out_trade_no}}", self._query_by_number),
-                ("GET", f"{pay}/id/{{transaction_id}}", self._query_by_transaction),
-                ("POST", f"{pay}/out-trade-no/{{out_trade_no}}/close", self._close),
-                ("POST", refunds, self._refund),
-                ("GET", f"{refunds}/{{out_refund_no}}", self._query_refund),
-                ("POST", bills, self._transfer),
-                ("GET", f"{bills}/out-bill-no/{{out_bill_no}}", self._query_transfer),
-                ("GET", f"{bills}/transfer-bill-no/{{transfer_bill_no}}", self._query_transfer_by_bill),
-                ("POST", f"{bills}/out-bill-no/{{out_bill_no}}/cancel", self._cancel),
-                ("GET", "/v3/certificates", self._certificates),
-            )
+        by_bill, by_number = "transfer-bill-no/{transfer_bill_no}", "out-bill-no/{out_bill_no}"
+        self.routes = [
+            *(_route("POST", f"{PAY}/{scene}", self._prepay, scene, scene) for scene in rules.ORDERS),
+            _route("GET", f"{PAY}/out-trade-no/{{out_trade_no}}", self._query_by_number, "order query"),
+            _route("GET", f"{PAY}/id/{{transaction_id}}", self._query_by_transaction, "order query"),
+            _route("POST", f"{PAY}/out-trade-no/{{out_trade_no}}/close", self._close, "close"),
+            _route("POST", REFUNDS, self._refund, "refund", "refund"),
+            _route("GET", f"{REFUNDS}/{{out_refund_no}}", self._query_refund, "refund query"),
+            _route("POST", REFUNDS + ABNORMAL, self._redirect, "abnormal refund", "refund"),
+            _route("POST", TRANSFERS, self._transfer, "transfer", "transfer"),
+            _route("GET", f"{TRANSFERS}/{by_number}", self._query_transfer, "transfer query", "transfer"),
+            _route("GET", f"{TRANSFERS}/{by_bill}", self._query_transfer, "transfer query", "transfer"),
+            _route("POST", f"{TRANSFERS}/{by_number}/cancel", self._cancel, "transfer cancel", "transfer"),
+            _route("POST", f"{RECEIPTS}/out-bill-no", self._apply_for_receipt, "transfer receipt", "transfer"),
+            _route("GET", f"{RECEIPTS}/{by_number}", self._receipt, "transfer receipt", "transfer"),
+            _route("GET", f"{RECEIPTS}/{by_bill}", self._receipt, "transfer receipt", "transfer"),
+            _route("GET", "/v3/transferbilldownload/file", self._download, "download"),
+            _route("GET", "/v3/bill/tradebill", self._trade_bill, "trade bill"),
+            _route("GET", "/v3/bill/fundflowbill", self._fund_bill, "fund bill"),
+            _route("GET", "/v3/billdownload/file", self._download, "download"),
+            _route("GET", "/v3/certificates", self._certificates, "certificates"),
         ]
 
     # Orders
 
-    def _prepay(self, request: Request, _: str) -> dict[str, str]:
+    def _prepay(self, request: Request, _: dict[str, str]) -> dict[str, str]:
         scene = request.path.rpartition("/")[2]
         body = rules.read(request.body)
         rules.ORDERS[scene](body, "")
         self._own_merchant(body["mchid"], "/mchid", "body")
         self._own_app(body["appid"])
         order = self._ledger.place(scene, body)
-        prepay_id = "wx" + rfc3339(order.created)[:19].translate(_ONLY_DIGITS) + secrets.token_hex(9) + "00"
-        if scene == "native":
-            return {"code_url": f"weixin://wxpay/bizpayurl?pr={secrets.token_urlsafe(6)}zz"}
-        if scene == "h5":
-            page = "https://wx.tenpay.com/cgi-bin/mmpayweb-bin/checkmweb"
-            return {"h5_url": f"{page}?prepay_id={prepay_id}&package={secrets.randbelow(10**10):010d}"}
-        return {"prepay_id": prepay_id}
+        return {order.credential.kind: order.credential.value}
 
-    def _query_by_number(self, request: Request, number: str) -> dict[str, Any]:
-        return self._queried(request, number=number)
+    def _query_by_number(self, request: Request, path: dict[str, str]) -> dict[str, Any]:
+        return self._queried(request, number=path["out_trade_no"])
 
-    def _query_by_transaction(self, request: Request, number: str) -> dict[str, Any]:
-        return self._queried(request, transaction_id=number)
+    def _query_by_transaction(self, request: Request, path: dict[str, str]) -> dict[str, Any]:
+        return self._queried(request, transaction_id=path["transaction_id"])
 
     def _queried(self, request: Request, **by: str) -> dict[str, Any]:
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        query = _query(request)
         self._own_merchant(query.get("mchid", ""), "mchid", "query")
         order = self._ledger.find_order(**by)
         if order is None:
             raise Refusal(404, "ORDER_NOT_EXIST", "订单不存在")
         return views.order(order, self._credentials.merchant_id)
 
-    def _close(self, request: Request, number: str) -> None:
+    def _close(self, request: Request, path: dict[str, str]) -> None:
         body = rules.read(request.body)
         rules.CLOSE(body, "")
         self._own_merchant(body["mchid"], "/mchid", "body")
-        self._ledger.close(number)
+        self._ledger.close(path["out_trade_no"])
 
     # Refunds
 
-    def _refund(self, request: Request, _: str) -> dict[str, Any]:
+    def _refund(self, request: Request, _: dict[str, str]) -> dict[str, Any]:
         body = rules.read(request.body)
         rules.REFUND(body, "")
         if ("out_trade_no" in body) == ("transaction_id" in body):
             raise bad_field("/transaction_id", "exactly one of transaction_id and out_trade_no is needed")
         return views.refund(self._ledger.refund(body))
 
-    def _query_refund(self, _: Request, number: str) -> dict[str, Any]:
-        refund = self._ledger.refunds.get(number)
+    def _query_refund(self, _: Request, path: dict[str, str]) -> dict[str, Any]:
+        refund = self._ledger.refunds.get(path["out_refund_no"])
         if refund is None:
             raise Refusal(404, "RESOURCE_NOT_EXISTS", "the refund does not exist")
         return views.refund(refund)
 
+    def _redirect(self, request: Request, path: dict[str, str]) -> dict[str, Any]:
+        body = rules.read(request.body)
+        rules.ABNORMAL_REFUND(body, "")
+        to_merchant = body["type"] == "MERCHANT_BANK_CARD"
+        for name in () if to_merchant else ("bank_type", "bank_account", "real_name"):
+            if name not in body:
+                raise bad_field(f"/{name}", "is required for USER_BANK_CARD")
+        for name in ("bank_account", "real_name"):
+            if name in body:
+                self._decrypted(request, name, body[name])
+        return views.refund(self._ledger.redirect_refund(path["refund_id"], body["out_refund_no"], to_merchant))
+
     # Transfers
 
-    def _transfer(self, request: Request, _: str) -> dict[str, Any]:
+    def _transfer(self, request: Request, _: dict[str, str]) -> dict[str, Any]:
         body = rules.read(request.body)
         rules.TRANSFER(body, "")
         self._own_app(body["appid"])
@@ -127,13 +156,13 @@ class Endpoints:
         if "user_name" in body:
             if amount < NAME_FORBIDDEN_BELOW:
                 raise bad_field("/user_name", "0.3元以下不允许输入姓名校验")
-            body["user_name"] = self._name(request, body["user_name"])
+            body["user_name"] = self._decrypted(request, "user_name", body["user_name"])
         elif amount >= NAME_REQUIRED_FROM:
             raise bad_field("/user_name", f"is required from {NAME_REQUIRED_FROM} fen")
         _check_scene(body)
         return views.transfer_accepted(self._ledger.transfer(body))
 
-    def _name(self, request: Request, encrypted: str) -> str:
+    def _decrypted(self, request: Request, name: str, encrypted: str) -> str:
         serial = request.headers.get("wechatpay-serial")
         key = self._keys.decrypting(serial or "")
         if key is None:
@@ -141,16 +170,10 @@ class Endpoints:
         try:
             return decrypt_field(key, encrypted)
         except ValueError:
-            raise bad_field("/user_name", "平台私钥解密失败") from None
+            raise bad_field(f"/{name}", "平台私钥解密失败") from None
 
-    def _query_transfer(self, _: Request, number: str) -> dict[str, Any]:
-        return self._found(number=number)
-
-    def _query_transfer_by_bill(self, _: Request, number: str) -> dict[str, Any]:
-        return self._found(transfer_bill_no=number)
-
-    def _found(self, **by: str) -> dict[str, Any]:
-        transfer = self._ledger.find_transfer(**by)
+    def _query_transfer(self, _: Request, path: dict[str, str]) -> dict[str, Any]:
+        transfer = self._found(path)
         if transfer is None:
             raise Refusal(404, "NOT_FOUND", "记录不存在")
         shown = views.transfer(transfer, self._credentials.merchant_id)
@@ -158,15 +181,42 @@ class Endpoints:
             shown["user_name"] = encrypt_field(self._merchant_key, name)
         return shown
 
-    def _cancel(self, request: Request, number: str) -> dict[str, Any]:
+    def _cancel(self, request: Request, path: dict[str, str]) -> dict[str, Any]:
         if request.body:
             rules.NOTHING(rules.read(request.body), "")
-        return views.cancellation(self._ledger.cancel(number))
+        return views.cancellation(self._ledger.cancel(path["out_bill_no"]))
+
+    def _found(self, path: dict[str, str]) -> Transfer | None:
+        return self._ledger.find_transfer(
+            number=path.get("out_bill_no", ""), transfer_bill_no=path.get("transfer_bill_no", "")
+        )
+
+    # Files
+
+    def _apply_for_receipt(self, request: Request, _: dict[str, str]) -> dict[str, str]:
+        body = rules.read(request.body)
+        rules.RECEIPT(body, "")
+        return self._files.apply_for_receipt(body["out_bill_no"])
+
+    def _receipt(self, request: Request, path: dict[str, str]) -> dict[str, str]:
+        return self._files.receipt(self._found(path), request.origin)
+
+    def _trade_bill(self, request: Request, _: dict[str, str]) -> dict[str, str]:
+        return self._files.trade_bill(_query(request), request.origin)
+
+    def _fund_bill(self, request: Request, _: dict[str, str]) -> dict[str, str]:
+        return self._files.fund_bill(_query(request), request.origin)
+
+    def _download(self, request: Request, _: dict[str, str]) -> File:
+        query = _query(request)
+        return self._files.download(query.get("token", ""), packed=query.get("tartype") == "gzip")
 
     # Keys
 
-    def _certificates(self, _request: Request, _: str) -> dict[str, Any]:
+    def _certificates(self, request: Request, _: dict[str, str]) -> dict[str, Any]:
         """[4012551764]"""
+        if _query(request).get("algorithm_type", "RSA") not in ("RSA", "ALL"):
+            raise bad_field("algorithm_type", "must be RSA or ALL", location="query")
         pairs = self._keys.certificates()
         if not pairs:
             raise Refusal(
@@ -195,7 +245,13 @@ class Endpoints:
             raise Refusal(400, "APPID_MCHID_NOT_MATCH", "the appid is not bound to the mchid")
 
 
-_ONLY_DIGITS = str.maketrans("", "", "-:T")
+def _route(method: str, path: str, endpoint: Endpoint, what: str, product: str = "") -> Route:
+    pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
+    return Route(method, pattern, endpoint, what, product)
+
+
+def _query(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.query, keep_blank_values=True))
 
 
 def _check_scene(body: dict[str, Any]) -> None:

@@ -5,6 +5,34 @@ from __future__ import annotations
 import json
 from typing import Any
 
+DOCUMENTED: dict[str, tuple[int, ...]] = {
+    "PARAM_ERROR": (400,),
+    "INVALID_REQUEST": (400,),
+    "APPID_MCHID_NOT_MATCH": (400,),
+    "MCH_NOT_EXISTS": (400, 404),  # orders, refunds
+    "ORDER_CLOSED": (400,),
+    "ALREADY_EXISTS": (400,),
+    "NO_STATEMENT_EXIST": (400,),
+    "STATEMENT_CREATING": (400,),
+    "SIGN_ERROR": (401,),
+    "NO_AUTH": (403,),
+    "NOT_ENOUGH": (403,),
+    "OUT_TRADE_NO_USED": (403,),
+    "RULE_LIMIT": (403,),
+    "TRADE_ERROR": (403,),
+    "USER_ACCOUNT_ABNORMAL": (403,),
+    "ORDER_NOT_EXIST": (404,),
+    "RESOURCE_NOT_EXISTS": (404,),
+    "NOT_FOUND": (404,),
+    "FREQUENCY_LIMITED": (429,),
+    "RATELIMIT_EXCEEDED": (429,),
+    "FREQUENCY_LIMIT_EXCEED": (429,),
+    "FREQUENCY_LIMIT": (429,),
+    "SYSTEM_ERROR": (500, 501),
+    "SERVICE_UNAVAILABLE": (503, 502),
+}
+"""Code -> HTTP statuses it comes with [4012081717 and the endpoint pages]."""
+
 
 class Refusal(Exception):
     """An error answer: HTTP status, code, message and, for some, where the fault lies.

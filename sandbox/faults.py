@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from sandbox.crypto import Signer
+from sandbox.errors import DOCUMENTED
 from sandbox.spoils import KINDS, Fault
 from sandbox.wire import Answer, Request
 
@@ -33,6 +34,8 @@ class Faults:
         path: str = "",
         processed: bool | None = None,
         seconds: float | None = None,
+        code: str = "",
+        status: int | None = None,
     ) -> Fault:
         """Switch a fault on. Raises ValueError, and changes nothing, when the combination makes no sense."""
         if kind not in KINDS:
@@ -52,7 +55,9 @@ class Faults:
             raise ValueError("seconds must be above 0 and at most 600")
         if processed is None:
             processed = nature.processed is not False
-        fault = Fault(kind, times, host, path, processed, seconds or nature.seconds, next(self._ids))
+        seconds = seconds or nature.seconds
+        code, status = _error(kind, code, status)
+        fault = Fault(kind, times, host, path, processed, seconds, next(self._ids), code, status)
         with self._lock:
             self._faults.append(fault)
         if kind == "refuse":
@@ -98,3 +103,17 @@ class Faults:
 
     def spoil(self, fault: Fault, answer: Answer, signer: Signer, request: Request) -> Answer:
         return KINDS[fault.kind].spoil(answer, signer, request, fault)
+
+
+def _error(kind: str, code: str, status: int | None) -> tuple[str, int]:
+    """Code and status of an `error`, as documented. Raises ValueError."""
+    if kind != "error":
+        if code or status is not None:
+            raise ValueError(f"code and status do not apply to {kind}")
+        return "", 0
+    code = code or "SYSTEM_ERROR"
+    if code not in DOCUMENTED:
+        raise ValueError(f"code must be one of {', '.join(DOCUMENTED)}")
+    if status not in (None, *DOCUMENTED[code]):
+        raise ValueError(f"status of {code} must be {' or '.join(map(str, DOCUMENTED[code]))}")
+    return code, status or DOCUMENTED[code][0]

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sandbox.clock import rfc3339
 from sandbox.credentials import Credentials
 from sandbox.crypto import Signer, seal
 from sandbox.keys import Keys
-from sandbox.ledger import rfc3339
 
 ENVELOPES = ("rawData", "rawData-string", "ParsedNotify", None)
 _ORIGINAL_TYPES = {"order": "transaction", "refund": "refund", "transfer": "mch_payment"}
@@ -28,6 +28,7 @@ class Builder:
     """Makes notifications out of any plaintext, true or not, so that tests can spoil every part."""
 
     def __init__(self, credentials: Credentials, keys: Keys, now: Callable[[], float]) -> None:
+        """`now` is business time; signatures carry the wall clock."""
         self._credentials = credentials
         self._keys = keys
         self._now = now
@@ -42,6 +43,7 @@ class Builder:
         api_v3_key: str | None = None,
         associated_data: str | None = None,
         original_type: str | None = None,
+        created: float | None = None,
     ) -> dict[str, Any]:
         """The notification with its encrypted resource [4012791861]; `plaintext` may be raw bytes."""
         content = plaintext if isinstance(plaintext, bytes) else _encoded(plaintext)
@@ -51,7 +53,7 @@ class Builder:
         resource = seal(api_v3_key or self._credentials.api_v3_key, content, associated_data)
         return {
             "id": event_id or new_event_id(),
-            "create_time": rfc3339(self._now()),
+            "create_time": rfc3339(self._now() if created is None else created),
             "resource_type": "encrypt-resource",
             "event_type": event_type,
             "summary": _SUMMARIES.get(event_type, event_type),
@@ -82,7 +84,6 @@ class Builder:
         signer: Signer | None = None,
     ) -> dict[str, str]:
         """The headers of a direct notification over any body."""
-        timestamp = int(self._now()) if timestamp is None else timestamp
         signer = signer or self._keys.signer(key)
         return {
             "Content-Type": "application/json",
@@ -107,20 +108,25 @@ class Builder:
         JSON string), "ParsedNotify", or None for the plaintext alone. `parsed_content` replaces the plaintext
         beside the envelope; None leaves `ParsedContent` and `Plaintext` out. `fields` as in `envelope()`.
         """
-        if envelope not in ENVELOPES:
-            raise ValueError(f"envelope must be one of {', '.join(map(str, ENVELOPES))}")
         whole = self.envelope(kind, plaintext, **fields)
-        bare = {"event_type": whole["event_type"]}
         content = dict(plaintext) if parsed_content is ... else parsed_content
-        body: dict[str, Any] = {} if action is None else {"_action": action}
-        if content is not None:
-            body |= {"ParsedContent": content, "Plaintext": _encoded(content).decode()}
-        body["ParsedNotify"] = whole if envelope == "ParsedNotify" else bare
-        raw = {"rawData": whole, "rawData-string": _encoded(whole).decode()}
-        body["rawData"] = raw.get(envelope or "", bare)
-        return {"Content-Type": "application/json", "x-tcb-integration-id": "sandbox-integration"}, _encoded(
-            body
-        )
+        return wrapped(whole, content, envelope, action)
+
+
+def wrapped(
+    whole: Mapping[str, Any], content: Any, envelope: str | None = "rawData", action: str | None = None
+) -> tuple[dict[str, str], bytes]:
+    """What the Integration Center makes of a notification `whole` and its plaintext `content`."""
+    if envelope not in ENVELOPES:
+        raise ValueError(f"envelope must be one of {', '.join(map(str, ENVELOPES))}")
+    bare = {"event_type": whole["event_type"]}
+    body: dict[str, Any] = {} if action is None else {"_action": action}
+    if content is not None:
+        body |= {"ParsedContent": content, "Plaintext": _encoded(content).decode()}
+    body["ParsedNotify"] = whole if envelope == "ParsedNotify" else bare
+    raw = {"rawData": whole, "rawData-string": _encoded(whole).decode()}
+    body["rawData"] = raw.get(envelope or "", bare)
+    return {"Content-Type": "application/json", "x-tcb-integration-id": "sandbox-integration"}, _encoded(body)
 
 
 def new_event_id() -> str:

@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -26,8 +27,10 @@ class ApiRequest:
     verified: bool = False
     refusal: str | None = None  # why it was refused: "<code>: <message>"
     status: int | None = None
+    answer_headers: dict[str, str] = field(default_factory=dict)
     answer: bytes = b""
     fault: str | None = None
+    seconds: float = 0.0
     id: int = 0
 
     @property
@@ -51,8 +54,10 @@ class ApiRequest:
             "verified": self.verified,
             "refusal": self.refusal,
             "status": self.status,
+            "answer_headers": self.answer_headers,
             "answer": _text(self.answer),
             "fault": self.fault,
+            "seconds": self.seconds,
         }
 
 
@@ -74,6 +79,9 @@ class Delivery:
     latency: float = 0.0
     answer: bytes = b""
     error: str | None = None
+    plaintext: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False
+    next: str | None = None  # when it is tried again
     id: int = 0
 
     @property
@@ -104,6 +112,9 @@ class Delivery:
             "answer": _text(self.answer),
             "error": self.error,
             "acknowledged": self.acknowledged,
+            "plaintext": self.plaintext,
+            "lost": self.lost,
+            "next": self.next,
         }
 
 
@@ -112,9 +123,10 @@ Kept = TypeVar("Kept", ApiRequest, Delivery)
 
 @dataclass
 class Records(Generic[Kept]):
-    """A bounded list that any thread may add to."""
+    """A bounded list that any thread may add to. `finished` is told of each that is complete."""
 
     _items: deque[Kept] = field(default_factory=lambda: deque(maxlen=KEPT))
+    finished: Callable[[Kept], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from sandbox.clock import moment_of
 from sandbox.errors import bad_field
 
 Rule = Callable[[Any, str], None]
@@ -158,6 +159,13 @@ def _address(value: str, pointer: str) -> None:
         raise bad_field(pointer, "must be an IPv4 or IPv6 address", value) from None
 
 
+def _moment(value: str, pointer: str) -> None:
+    try:
+        moment_of(value)
+    except (ValueError, OverflowError):
+        raise bad_field(pointer, "must be a time that exists", value) from None
+
+
 def _detail_size(value: Any, pointer: str) -> None:
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > 6144:
         raise bad_field(pointer, "must have at most 6144 bytes")
@@ -187,7 +195,7 @@ _ORDER_REQUIRED = {
     "amount": record({"total": whole(1)}, {"currency": text(16, choices=("CNY",))}),
 }
 _ORDER_OPTIONAL = {
-    "time_expire": text(64, pattern=_RFC3339),
+    "time_expire": both(text(64, pattern=_RFC3339), _moment),
     "attach": text(128),
     "goods_tag": text(32),
     "support_fapiao": flag,
@@ -267,6 +275,26 @@ TRANSFER = record(
 """[4012716434]"""
 
 NOTHING = record({})
+
+_BANKS = (
+    *("CMB", "COMM", "ABC", "CCB", "ICBC", "BOC", "PAB", "SPDB"),
+    *("CITIC", "CEB", "CMBC", "CIB", "GDB", "PSBC", "NBCB"),
+)
+ABNORMAL_REFUND = record(
+    {
+        "out_refund_no": text(64, pattern=OUT_REFUND_NO),
+        "type": text(32, choices=("USER_BANK_CARD", "MERCHANT_BANK_CARD")),
+    },
+    {
+        "bank_type": text(16, choices=[f"{bank}_DEBIT" for bank in _BANKS]),
+        "bank_account": text(1024),
+        "real_name": text(1024),
+    },
+)
+"""[4013071193]"""
+
+RECEIPT = record({"out_bill_no": text(32, pattern=OUT_BILL_NO)})
+"""[4012716452]"""
 
 SCENES: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {
     "1000": (("活动名称", "奖励说明"), ("活动奖励", "现金奖励"), True),

@@ -26,6 +26,7 @@ class Fault:
     path       only requests whose target holds this text
     processed  whether the business action takes place although its answer is spoilt
     seconds    of a latency or of a slow body
+    code       of an `error`, one of errors.DOCUMENTED, and its `status`
     """
 
     kind: str
@@ -35,6 +36,8 @@ class Fault:
     processed: bool
     seconds: float
     id: int
+    code: str = ""
+    status: int = 0
 
     def describe(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -51,9 +54,12 @@ def _signed(status: int, body: bytes, signer: Signer) -> Answer:
     return Answer(status, headers | signer.headers(body), body)
 
 
-def _error(status: int, code: str) -> Spoil:
-    def spoil(_: Answer, signer: Signer, __: Request, ___: Fault) -> Answer:
-        return _signed(status, json.dumps({"code": code, "message": "ordered by a fault"}).encode(), signer)
+def _error(status: int = 0, code: str = "") -> Spoil:
+    """An error answer: always the same, or the one that the fault names."""
+
+    def spoil(_: Answer, signer: Signer, __: Request, fault: Fault) -> Answer:
+        body = json.dumps({"code": code or fault.code, "message": "ordered by a fault"}).encode()
+        return _signed(status or fault.status, body, signer)
 
     return spoil
 
@@ -131,6 +137,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "latency": Kind(_wire("whole"), True, 1.0),
+    "error": Kind(_error(), False),
     "system_error": Kind(_error(500, "SYSTEM_ERROR"), False),
     "frequency_limited": Kind(_error(429, "FREQUENCY_LIMITED"), False),
     "html_502": Kind(_plain(502, "text/html", b"<html><h1>502 Bad Gateway</h1></html>"), False),

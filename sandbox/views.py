@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.ledger import ORDER_WORDS, TRADE_TYPES, Order, Refund, Transfer, rfc3339
+from sandbox.clock import rfc3339
+from sandbox.ledger import ORDER_WORDS, TRADE_TYPES, Order, Refund, Thing, Transfer
 
 ACCOUNT = "支付用户零钱"
 
@@ -54,7 +55,7 @@ def refund(thing: Refund) -> dict[str, Any]:
         "out_refund_no": thing.number,
         "transaction_id": thing.order.transaction_id,
         "out_trade_no": thing.order.number,
-        "channel": "ORIGINAL",
+        "channel": thing.channel,
         "user_received_account": ACCOUNT,
         "create_time": rfc3339(thing.created),
         "status": thing.state,
@@ -148,3 +149,35 @@ def cancellation(thing: Transfer) -> dict[str, Any]:
         "state": thing.state,
         "update_time": rfc3339(thing.updated),
     }
+
+
+def shown(thing: Thing, merchant_id: str, now: float) -> dict[str, Any]:
+    """The query's answer, and what only the sandbox knows: for the control API and the page."""
+    life = {"life": [moment.describe() for moment in thing.life]}
+    if isinstance(thing, Refund):
+        return refund(thing) | life
+    if isinstance(thing, Transfer):
+        return transfer(thing, merchant_id) | {"package_info": thing.package_info} | life
+    credential = thing.credential
+    return (
+        order(thing, merchant_id)
+        | {
+            "scene": thing.scene,
+            "description": thing.body["description"],
+            "total": thing.total,
+            "created": rfc3339(thing.created),
+            "pay_until": rfc3339(thing.pay_until),
+            "notify_url": thing.notify_url,
+            "credential": {
+                "kind": credential.kind,
+                "value": credential.value,
+                "expires": rfc3339(credential.expires),
+                "live": thing.state == "NOTPAY" and now <= min(credential.expires, thing.pay_until),
+            },
+        }
+        | life
+    )
+
+
+def kind_of(thing: Thing) -> str:
+    return {Order: "order", Refund: "refund", Transfer: "transfer"}[type(thing)]

@@ -443,6 +443,7 @@ def _wechat_pay() -> Iterator[Path]:
         "frequency_limited": ("RateLimited", 429),
         "unsigned_403": ("ApiError", 403),
         "unsigned_404": ("ApiError", 404),
+        "error": ("ServerFault", 502),
         "system_error": ("ServerFault", 502),
         "html_502": ("ServerFault", 502),
         "accepted_202": ("ServerFault", 502),

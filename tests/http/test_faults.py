@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ class Row:
 
 ROWS = {
     "latency": Row(504, options={"seconds": LONG}),
+    "error": Row(502),
     "system_error": Row(502),
     "frequency_limited": Row(429),
     "html_502": Row(502),
@@ -390,9 +390,9 @@ def test_a_refused_signature_names_serial_key_and_clock(house, wrong):
 
 
 @pytest.mark.parametrize("ahead", [400, -400])
-def test_a_clock_that_is_off_is_named_too(house, ahead, monkeypatch):
+def test_a_clock_that_is_off_is_named_too(house, ahead):
     calls = house.new()
-    monkeypatch.setattr(house.box.ledger, "now", lambda: time.time() + ahead)
+    house.box.merchant.change(clock_off=ahead)
     assert_names_the_credentials(house, calls)
 
 

@@ -34,9 +34,7 @@ def test_a_payment_and_a_refund_by_http_alone(merchant, box):
     paid = ask(box, "POST", "orders/ORDER_000001/pay", {}).json["deliveries"]
     assert [(one["kind"], one["acknowledged"]) for one in paid] == [("order", True)]
     merchant.send("POST", REFUNDS, merchant.refund())
-    settled = ask(box, "POST", "refunds/REFUND_1/settle", {"status": "SUCCESS", "attempts": 2}).json[
-        "deliveries"
-    ]
+    settled = ask(box, "POST", "refunds/REFUND_1/settle", {"status": "SUCCESS"}).json["deliveries"]
     assert settled[0]["event_type"] == "REFUND.SUCCESS"
     assert ask(box, "GET", "orders").json[0]["trade_state"] == "REFUND"
     assert ask(box, "GET", "refunds").json[0]["status"] == "SUCCESS"
@@ -108,6 +106,29 @@ def test_a_token_by_http_passes_the_gateway(box, function):
         ("state", {"forward_path": "x", "jwks": "hang"}),
         ("state", {"rotate": "back", "certificates_available": True}),
         ("state", {"jwks": "sometimes", "function": "http://127.0.0.1:1"}),
+        ("state", {"switch_over": "begin", "function": "http://127.0.0.1:1"}),
+        ("state", {"switch_over": "maybe", "limits": True}),
+        ("state", {"rotate": "new", "switch_over": "begin", "running": True}),
+        ("merchant", {"certificate": "lost", "api_v3_key": False}),
+        ("merchant", {"products": ["jsapi", "gold"], "registered": False}),
+        ("merchant", {"funds": {"BASIC": 1, "GOLD": 2}}),
+        ("merchant", {"funds": {"BASIC": -1}}),
+        ("users", {"openid": "o1", "account": "rich"}),
+        ("users", {"real_name": "甲"}),
+        ("clock", {"advance": "soon"}),
+        ("clock", {"advance": "-5m"}),
+        ("clock", {"advance": "500d"}),
+        ("phone/open", {}),
+        ("phone/open", {"code_url": "weixin://x", "h5_url": "https://x"}),
+        ("phone/open", {"prepay_id": "wx0"}),
+        ("orders/ORDER_000001/pay", {"after": "later"}),
+        ("orders/ORDER_000001/pay", {"lose": 101}),
+        ("orders/UNKNOWN/fail", {}),
+        ("faults", {"kind": "error", "code": "NO_SUCH_CODE"}),
+        ("faults", {"kind": "error", "code": "NO_AUTH", "status": 404}),
+        ("faults", {"kind": "reset", "code": "NO_AUTH"}),
+        ("call", {"path": "wx-pay/x", "body": {}}),
+        ("call", {"path": "/x", "body": {}, "headers": {"A": "b\r\nC: d"}}),
         ("reset", {"really": True}),
     ],
 )
@@ -117,7 +138,7 @@ def test_bad_input_is_400_with_a_reason_and_changes_nothing(merchant, box, path,
     answer = ask(box, "POST", path, body)
     assert answer.status == 400
     assert answer.json["error"]
-    assert ask(box, "GET", "state").json == before
+    assert ask(box, "GET", "state").json | {"now": ""} == before | {"now": ""}
     assert box.ledger.orders["ORDER_000001"].state == "NOTPAY"
     assert box.faults == []
 
@@ -227,7 +248,7 @@ def test_concurrent_orders_are_each_kept_once(box):
 
 
 def test_the_sandbox_imports_nothing_of_the_function():
-    allowed = {"sandbox", "cryptography", "jwt", *sys.stdlib_module_names}
+    allowed = {"sandbox", "cryptography", "jwt", "segno", *sys.stdlib_module_names}
     for file in (ROOT / "sandbox").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
