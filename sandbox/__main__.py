@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
             address=options.host,
             port=options.port,
             backup_port=options.backup_port,
+            https_port=options.https_port,
             forward_path=options.forward_path or None,
             running=not options.manual_clock,
             limits=not options.no_limits,
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=8900, help="main host and control API; 0 takes a free one"
     )
     parser.add_argument("--backup-port", type=int, default=8901, help="backup host; 0 takes a free one")
+    parser.add_argument(
+        "--https-port", type=int, default=8943, help="both hosts over TLS; 0 takes a free one"
+    )
     parser.add_argument("--function", default="http://127.0.0.1:9000", help="base URL of the function")
     parser.add_argument(
         "--sign-mode",
@@ -117,6 +121,8 @@ def _welcome(sandbox: Sandbox, env_file: Path) -> str:
             "WeChat Pay sandbox: invented merchant, no real money.",
             f"  WeChat Pay, main host    {sandbox.url}",
             f"  WeChat Pay, backup host  {sandbox.backup_url}",
+            f"  both over TLS            {sandbox.https_url}, vouched for by {sandbox.ca}",
+            f"  as a proxy               {sandbox.url}, for api.mch.weixin.qq.com and its like only",
             f"  API gateway              {sandbox.url}/v1/functions/<name>?webfn=true",
             f"  page                     {sandbox.url}/",
             f"  control API              {sandbox.url}/sandbox/state",

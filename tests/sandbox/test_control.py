@@ -191,7 +191,8 @@ def test_kept_credentials_are_private_and_found_again(tmp_path):
 
 
 def test_the_program_serves_writes_the_variables_and_stops_cleanly(tmp_path):
-    command = [sys.executable, "-m", "sandbox", "--port", "0", "--backup-port", "0", "--state", str(tmp_path)]
+    command = [sys.executable, "-m", "sandbox", "--port", "0", "--backup-port", "0", "--https-port", "0"]
+    command += ["--state", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             lines = list(itertools.takewhile(lambda line: "variables" not in line, process.stdout))
