@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 import webbrowser
 from pathlib import Path
@@ -63,7 +64,9 @@ def main() -> int:
 def _open_page(sandbox: Sandbox) -> None:
     """In the browser of whoever sits here; a terminal's own browser would take the terminal away."""
     graphical = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if graphical and webbrowser.open(sandbox.url + "/"):
+    if graphical:
+        # Some browsers come back only when they are closed.
+        threading.Thread(target=webbrowser.open, args=(f"{sandbox.url}/",), daemon=True).start()
         give_up = time.monotonic() + PAGE_WAIT
         while not sandbox.events.listeners and time.monotonic() < give_up:
             time.sleep(0.05)
