@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.not_run import PREFIX
 from tests.openapi.check import Check, Difference
 from tests.openapi.description import RFC3339, Description, closed
 from tests.openapi.differences import Listed
-from tests.openapi.plugin import MISSING, VARIABLE
 from tests.openapi.report import Report
 from tests.openapi.samples import (
     BODY,
@@ -331,14 +327,6 @@ def test_a_whole_run_that_checked_nothing_has_failed(check: Check) -> None:
     assert report(check).faults
     check.exchange(placed(headers={}))
     assert report(check).faults, "no request of the function"
-
-
-@pytest.fixture
-def real() -> Check:
-    path = Path(os.environ.get(VARIABLE, ""))
-    if not path.is_file():
-        pytest.skip(f"{PREFIX}{MISSING}")
-    return Check(Description.load(path))
 
 
 def spoil(pointer: str, value: Any) -> Callable[[dict[str, Any]], None]:
