@@ -1,4 +1,4 @@
-"""`python -m sandbox`: a WeChat Pay of one's own, until interrupted."""
+"""`python -m sandbox`: a WeChat Pay of one's own, until interrupted. `python -m sandbox play`: stories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from sandbox import stories
 from sandbox.core import SIGN_MODES, Sandbox
 from sandbox.credentials import write_private
 from sandbox.keys import KEY_MODES
@@ -16,7 +17,9 @@ from sandbox.server import is_loopback
 TOLD_TWICE = "--i-know-this-is-not-loopback"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["play"]:
+        return stories.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if not is_loopback(options.host) and not options.not_loopback:
@@ -57,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sandbox",
         description="The other side of WeChat Pay APIv3 on this machine: it checks every signature, keeps "
         "orders, refunds and transfers, signs its answers, notifies the function, plays CloudBase's "
-        "Integration Center and API gateway, and misbehaves on request. No money, no account, no network.",
+        "Integration Center and API gateway, and misbehaves on request. No money, no account, no network. "
+        "`python -m sandbox play` tells stories instead.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -131,4 +135,4 @@ def _welcome(sandbox: Sandbox, env_file: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -144,6 +144,7 @@ class Sandbox:
         self.clock.clear()
         self.clear_faults()
         for part in (
+            self._course,
             self._callbacks,
             self.ledger,
             self.merchant,
@@ -259,8 +260,11 @@ class Sandbox:
         else:
             self.keys.stop_switch()
 
-    def env(self, *, tokens: bool = False, **overrides: str | None) -> dict[str, str]:
-        """The function's environment variables. An override of None leaves a variable out."""
+    def env(self, *, tokens: bool = False, public_key: bool = False, **overrides: str | None) -> dict[str, str]:
+        """The function's environment variables. An override of None leaves a variable out.
+
+        public_key  WeChat Pay's public key too, although the key mode has none yet
+        """
         credentials = self.credentials
         base, names = _NOTIFY_URLS[self.sign_mode]
         variables: dict[str, str | None] = {
@@ -277,7 +281,7 @@ class Sandbox:
             "wxPayApiBase": self.url,
             "wxPayApiBackup": self.backup_url,
         }
-        if self.keys.key_mode == "public_key":
+        if public_key or self.keys.public_key_known:
             variables["wxPayPublicKey"] = public_pem(credentials.public_key)
             variables["wxPayPublicKeyId"] = credentials.public_key_id
         if tokens:
