@@ -1,4 +1,4 @@
-"""`python -m sandbox`: a WeChat Pay of one's own, until interrupted."""
+"""`python -m sandbox`: a WeChat Pay of one's own, until interrupted. `python -m sandbox play`: stories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from sandbox import stories
 from sandbox.core import SIGN_MODES, Sandbox
 from sandbox.credentials import write_private
 from sandbox.keys import KEY_MODES
@@ -16,7 +17,9 @@ from sandbox.server import is_loopback
 TOLD_TWICE = "--i-know-this-is-not-loopback"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["play"]:
+        return stories.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if not is_loopback(options.host) and not options.not_loopback:
@@ -33,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             address=options.host,
             port=options.port,
             backup_port=options.backup_port,
+            https_port=options.https_port,
             forward_path=options.forward_path or None,
             running=not options.manual_clock,
             limits=not options.no_limits,
@@ -56,13 +60,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sandbox",
         description="The other side of WeChat Pay APIv3 on this machine: it checks every signature, keeps "
         "orders, refunds and transfers, signs its answers, notifies the function, plays CloudBase's "
-        "Integration Center and API gateway, and misbehaves on request. No money, no account, no network.",
+        "Integration Center and API gateway, and misbehaves on request. No money, no account, no network. "
+        "`python -m sandbox play` tells stories instead.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "--port", type=int, default=8900, help="main host and control API; 0 takes a free one"
     )
     parser.add_argument("--backup-port", type=int, default=8901, help="backup host; 0 takes a free one")
+    parser.add_argument(
+        "--https-port", type=int, default=8943, help="both hosts over TLS; 0 takes a free one"
+    )
     parser.add_argument("--function", default="http://127.0.0.1:9000", help="base URL of the function")
     parser.add_argument(
         "--sign-mode",
@@ -113,6 +121,8 @@ def _welcome(sandbox: Sandbox, env_file: Path) -> str:
             "WeChat Pay sandbox: invented merchant, no real money.",
             f"  WeChat Pay, main host    {sandbox.url}",
             f"  WeChat Pay, backup host  {sandbox.backup_url}",
+            f"  both over TLS            {sandbox.https_url}, vouched for by {sandbox.ca}",
+            f"  as a proxy               {sandbox.url}, for api.mch.weixin.qq.com and its like only",
             f"  API gateway              {sandbox.url}/v1/functions/<name>?webfn=true",
             f"  page                     {sandbox.url}/",
             f"  control API              {sandbox.url}/sandbox/state",
@@ -125,4 +135,4 @@ def _welcome(sandbox: Sandbox, env_file: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

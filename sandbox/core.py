@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from sandbox.phone import Phone
 from sandbox.records import ApiRequest, Delivery, Records
 from sandbox.server import Listener, is_loopback
 from sandbox.spoils import KINDS, Fault
+from sandbox.tls import Tls
 from sandbox.tokens import Tokens
 from sandbox.wire import Answer, Request
 
@@ -44,6 +46,8 @@ _NOTIFY_URLS = {
 
 class Sandbox:
     """WeChat Pay, the Integration Center and the API gateway on two loopback ports (main and backup host).
+
+    A third one serves WeChat Pay over TLS, and the first two are proxies to its official names: see faces.
 
     function      base URL of the function; may be set later
     sign_mode     "gateway" (the Integration Center forwards notifications) or "sdk" (WeChat Pay sends them)
@@ -65,6 +69,7 @@ class Sandbox:
         address: str = "127.0.0.1",
         port: int = 0,
         backup_port: int = 0,
+        https_port: int = 0,
         forward_path: str | None = "/",
         running: bool = False,
         limits: bool = False,
@@ -99,9 +104,12 @@ class Sandbox:
             self.clock.run()
         self._control = Control(self)
         self._listeners: dict[str, Listener] = {}
+        # Credentials in memory only leave nothing behind, nor does what belongs to them.
+        self._folder = None if state else tempfile.TemporaryDirectory(prefix="sandbox-")
         try:
-            self._listeners["main"] = Listener("main", self._handle, address, port)
-            self._listeners["backup"] = Listener("backup", self._handle, address, backup_port)
+            self._tls = Tls.load_or_create(Path(self._folder.name if self._folder else state or ""))
+            for name, number in (("main", port), ("backup", backup_port), ("https", https_port)):
+                self._listeners[name] = Listener(name, self._handle, address, number, self._tls)
         except OSError:
             self.close()
             raise
@@ -120,6 +128,8 @@ class Sandbox:
         self._faults.close()
         for listener in self._listeners.values():
             listener.close()
+        if self._folder:
+            self._folder.cleanup()
 
     def __enter__(self) -> Sandbox:
         return self.start()
@@ -158,6 +168,16 @@ class Sandbox:
     @property
     def backup_url(self) -> str:
         return self._listeners["backup"].url
+
+    @property
+    def https_url(self) -> str:
+        """The main host over TLS, and the backup host for whoever asks for it by name."""
+        return self._listeners["https"].url
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of whoever vouches for `https_url` and for the official names."""
+        return self._tls.ca
 
     @property
     def function(self) -> str:
@@ -239,8 +259,11 @@ class Sandbox:
         else:
             self.keys.stop_switch()
 
-    def env(self, *, tokens: bool = False, **overrides: str | None) -> dict[str, str]:
-        """The function's environment variables. An override of None leaves a variable out."""
+    def env(self, *, tokens: bool = False, public_key: bool = False, **overrides: str | None) -> dict[str, str]:
+        """The function's environment variables. An override of None leaves a variable out.
+
+        public_key  WeChat Pay's public key too, although the key mode has none yet
+        """
         credentials = self.credentials
         base, names = _NOTIFY_URLS[self.sign_mode]
         variables: dict[str, str | None] = {
@@ -257,7 +280,7 @@ class Sandbox:
             "wxPayApiBase": self.url,
             "wxPayApiBackup": self.backup_url,
         }
-        if self.keys.key_mode == "public_key":
+        if public_key or self.keys.public_key_known:
             variables["wxPayPublicKey"] = public_pem(credentials.public_key)
             variables["wxPayPublicKeyId"] = credentials.public_key_id
         if tokens:
@@ -425,6 +448,8 @@ class Sandbox:
 
     def _handle(self, request: Request) -> Answer:
         path = request.path
+        if request.official:
+            return self._api.handle(request)
         if path.startswith("/sandbox/") or web.handles(path):
             return self._control.handle(request)
         if self._callbacks.integration.handles(request):
@@ -465,6 +490,8 @@ class Sandbox:
         return {
             "url": self.url,
             "backup_url": self.backup_url,
+            "https_url": self.https_url,
+            "ca": str(self.ca),
             "function": self.function,
             "sign_mode": self.sign_mode,
             "key_mode": self.keys.key_mode,
@@ -490,9 +517,8 @@ class Sandbox:
         return {"faults": [fault.describe() for fault in self.faults], "kinds": list(KINDS)}
 
     def _refuse(self, host: str) -> None:
-        for name, listener in self._listeners.items():
-            if host in ("any", name):
-                listener.refuse()
+        for listener in self._listeners.values():
+            listener.refuse(*(() if host == "any" else (host,)))
 
     def _accept(self) -> None:
         for listener in self._listeners.values():

@@ -11,30 +11,22 @@ import argparse
 import json
 import os
 import secrets
-import shlex
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 from sandbox import outbound
-from sandbox.core import Sandbox
+from sandbox.core import OPENID, Sandbox
+from sandbox.function import ROOT, Function, NotAsExpected, free_port
 from sandbox.records import Delivery
 
-ROOT = Path(__file__).resolve().parent.parent
-OPENID = "oSandboxUser0000000000000001"
-# Variables of the caller's shell that the function gets too: one's own order service can be tried.
-PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "logLevel")
-
-
-class NotAsExpected(Exception):
-    """A step went another way than it must."""
+PAGE_WAIT = 5.0
+PACE = 0.8
+"""Seconds before each step while somebody watches on the page."""
 
 
 def main() -> int:
@@ -42,18 +34,23 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the loop instead of staying up")
     parser.add_argument("--port", type=int, default=3000, help="the function's port; a free one if it is taken")
     parser.add_argument("--sandbox-port", type=int, default=8900, help="likewise for the sandbox")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
     parser.add_argument("--state", type=Path, default=ROOT / ".sandbox", help="folder of the invented credentials")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    address = f"127.0.0.1:{_free_port(options.port)}"
-    sandbox = Sandbox(f"http://{address}", state=options.state, port=_free_port(options.sandbox_port))
-    operator_key = secrets.token_urlsafe(32)
-    with sandbox, _Function(address, sandbox.env(tokens=True, operatorKey=operator_key)) as function:
+    address = f"127.0.0.1:{free_port(options.port)}"
+    sandbox = Sandbox(
+        f"http://{address}", state=options.state, port=free_port(options.sandbox_port), running=not options.once
+    )
+    with sandbox, Function(address, sandbox.env(tokens=True, operatorKey=sandbox.operator_key)) as function:
         try:
             function.await_start()
             _say(f"WeChat Pay sandbox  {sandbox.url}")
             _say(f"function            http://{address}   (gunicorn, started as scf_bootstrap does)")
-            _play(sandbox, function, operator_key)
+            _say(f"page                {sandbox.url}/   (everything that follows, live)")
+            if not (options.once or options.no_browser):
+                _open_page(sandbox)
+            _play(sandbox, function)
         except NotAsExpected as fault:
             _say(f"\nFAILED: {fault}\n\nThe function's last log lines:")
             _say("\n".join(function.lines[-12:]))
@@ -64,17 +61,33 @@ def main() -> int:
     return 0
 
 
-def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
+def _open_page(sandbox: Sandbox) -> None:
+    """In the browser of whoever sits here; a terminal's own browser would take the terminal away."""
+    graphical = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if graphical:
+        # Some browsers come back only when they are closed.
+        threading.Thread(target=webbrowser.open, args=(f"{sandbox.url}/",), daemon=True).start()
+        give_up = time.monotonic() + PAGE_WAIT
+        while not sandbox.events.listeners and time.monotonic() < give_up:
+            time.sleep(0.05)
+
+
+def _play(sandbox: Sandbox, function: Function) -> None:
+    def step(number: int, title: str) -> None:
+        if sandbox.events.listeners:
+            time.sleep(PACE)
+        _say(f"\n{number}. {title}")
+
     number = f"DEMO{time.strftime('%Y%m%d')}{secrets.token_hex(4)}"
-    _step(1, "A mini program orders (wx.cloud.callHTTPFunction: the platform adds the openid)")
+    step(1, "A mini program orders (wx.cloud.callHTTPFunction: the platform adds the openid)")
     order = {"description": "A cup of tea", "out_trade_no": number, "amount": {"total": 20, "currency": "CNY"}}
     paid_with = _answered(sandbox.call_http_function("/wx-pay/wxpay_order", order, openid=OPENID))
     _show(f"POST /wx-pay/wxpay_order -> 200, package {paid_with['package']}, signed for wx.requestPayment")
 
-    _step(2, "The user pays 0.20 yuan; WeChat Pay reports it through the Integration Center")
+    step(2, "The user pays 0.20 yuan; WeChat Pay reports it through the Integration Center")
     _delivered(sandbox.pay(number), function, f"payment result: {number} SUCCESS", "PAID")
 
-    _step(3, "The mini program asks how it went")
+    step(3, "The mini program asks how it went")
     query = {"out_trade_no": number}
     state = _answered(
         sandbox.call_http_function("/wx-pay/wxpay_query_order_by_out_trade_no", query, openid=OPENID)
@@ -82,7 +95,7 @@ def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
     _expect(state["trade_state"] == "SUCCESS", f"trade_state SUCCESS, not {state['trade_state']}")
     _show(f"trade_state {state['trade_state']}, transaction_id {state['transaction_id']}")
 
-    _step(4, "The operator refunds 0.05 yuan of it (x-operator-key)")
+    step(4, "The operator refunds 0.05 yuan of it (x-operator-key)")
     refund_number = f"R{number}"
     refund = {
         "out_trade_no": number,
@@ -96,16 +109,16 @@ def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
     _expect(len(sandbox.requests) == asked_before, "that nothing reached WeChat Pay without the key")
     _show("without the key: 403, nothing sent")
     accepted = _answered(
-        sandbox.call_http_function(path, refund, openid=OPENID, headers={"X-Operator-Key": operator_key})
+        sandbox.call_http_function(path, refund, openid=OPENID, headers={"X-Operator-Key": sandbox.operator_key})
     )
     _expect(accepted["status"] == "PROCESSING", f"refund status PROCESSING, not {accepted['status']}")
     _show(f"with the key: accepted, refund_id {accepted['refund_id']}, status PROCESSING")
 
-    _step(5, "The refund arrives; WeChat Pay reports that too")
+    step(5, "The refund arrives; WeChat Pay reports that too")
     line = f"refund result: {refund_number} SUCCESS"
     _delivered(sandbox.settle_refund(refund_number), function, line, "REFUNDED")
 
-    _step(6, "A web page orders a QR code (API gateway, Bearer token, _action in the body)")
+    step(6, "A web page orders a QR code (API gateway, Bearer token, _action in the body)")
     qr_number = f"QR{number}"
     qr_order = {**order, "_action": "wxpay_order_native", "out_trade_no": qr_number}
     headers = {"Authorization": f"Bearer {sandbox.token('user')}", "Content-Type": "application/json"}
@@ -113,7 +126,7 @@ def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
     reply = outbound.post(sandbox.url, gateway, headers, json.dumps(qr_order).encode(), 15)
     _show(f"POST {gateway} -> 200, code_url {_answered(reply)['code_url']}")
 
-    _step(7, "Somebody scans it and pays")
+    step(7, "Somebody scans it and pays")
     deliveries = sandbox.pay(qr_number, openid=OPENID)
     _delivered(deliveries, function, f"payment result: {qr_number} SUCCESS", "PAID")
     unverified = [request for request in sandbox.requests if not request.verified]
@@ -121,7 +134,7 @@ def _play(sandbox: Sandbox, function: _Function, operator_key: str) -> None:
     _show(f"WeChat Pay verified the signature of all {len(sandbox.requests)} requests")
 
 
-def _delivered(deliveries: list[Delivery], function: _Function, line: str, outcome: str) -> None:
+def _delivered(deliveries: list[Delivery], function: Function, line: str, outcome: str) -> None:
     """Both sides must agree: the sandbox's record of the delivery and the function's own handler."""
     last = deliveries[-1]
     _show(f"delivery {last.event_type} -> {last.status} {last.answer.decode(errors='replace').strip()}")
@@ -141,12 +154,12 @@ def _answered(reply: outbound.Reply) -> dict[str, Any]:
     return data
 
 
-def _stay_up(sandbox: Sandbox, function: _Function) -> None:
+def _stay_up(sandbox: Sandbox, function: Function) -> None:
     number = f"TRY{secrets.token_hex(4)}"
     call = f"curl -s {function.url}/wx-pay"
     headers = f"-H 'Content-Type: application/json' -H 'x-wx-source: wx_client' -H 'x-wx-openid: {OPENID}'"
     order = json.dumps({"description": "Tea", "out_trade_no": number, "amount": {"total": 20}})
-    _say("\nBoth stay up until Ctrl-C. To try: order, pay, query.\n")
+    _say(f"\nBoth stay up until Ctrl-C. Play on at {sandbox.url}/ or here: order, pay, query.\n")
     _say(f"{call}/wxpay_order {headers} -d '{order}'\n")
     _say(f"curl -s -X POST {sandbox.url}/sandbox/orders/{number}/pay\n")
     query = json.dumps({"out_trade_no": number})
@@ -157,101 +170,9 @@ def _stay_up(sandbox: Sandbox, function: _Function) -> None:
         _say("\nstopped")
 
 
-class _Function:
-    """The function under gunicorn as a child process, and its log."""
-
-    def __init__(self, address: str, env: dict[str, str]) -> None:
-        self.url = f"http://{address}"
-        self.lines: list[str] = []
-        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        self.default_orders = not passed_on.get("orderService")
-        self._process = subprocess.Popen(
-            _server_command(address),
-            cwd=ROOT,
-            env={**passed_on, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> _Function:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-
-    def await_start(self) -> None:
-        give_up = time.monotonic() + 20
-        while time.monotonic() < give_up and self._process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):  # noqa: S310 - loopback
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise NotAsExpected("the function answers /healthz within 20 s")
-
-    def handler_line(self, ending: str) -> str:
-        """The handler's own log line that ends so."""
-        found = _soon(lambda: next((m for m in map(_message, list(self.lines)) if m.endswith(ending)), None))
-        if found is None:
-            raise NotAsExpected(f"a log line of the order handler: ... {ending}")
-        return found
-
-    def wait(self) -> None:
-        self._process.wait()
-
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            self.lines.append(line.rstrip("\n"))
-
-
-def _server_command(address: str) -> list[str]:
-    """The last line of scf_bootstrap with this interpreter and a loopback address."""
-    words = shlex.split((ROOT / "scf_bootstrap").read_text().rstrip().splitlines()[-1])
-    return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[2:])]
-
-
-def _message(line: str) -> str:
-    try:
-        return str(json.loads(line)["message"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _soon(look: Callable[[], str | None]) -> str | None:
-    give_up = time.monotonic() + 3
-    while (found := look()) is None and time.monotonic() < give_up:
-        time.sleep(0.02)
-    return found
-
-
-def _free_port(wanted: int) -> int:
-    """`wanted`, or any free port where somebody else has it."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise NotAsExpected("a free port on 127.0.0.1")
-
-
 def _expect(condition: bool, expectation: str) -> None:
     if not condition:
         raise NotAsExpected(f"expected {expectation}")
-
-
-def _step(number: int, title: str) -> None:
-    _say(f"\n{number}. {title}")
 
 
 def _show(text: str) -> None:

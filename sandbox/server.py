@@ -1,7 +1,7 @@
 """A small threaded HTTP/1.1 server that can also break its answers on the wire.
 
 The standard library's handler hides the socket and parses headers slowly; resets, cut bodies and a closed
-listener need the socket.
+listener need the socket. A plain listener is also a proxy to WeChat Pay's own names, which this process plays.
 """
 
 from __future__ import annotations
@@ -9,26 +9,74 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from io import BufferedReader
 
+from sandbox.faces import HOSTS, official_host, place, proxied_host
+from sandbox.tls import Spoken, Tls
 from sandbox.wire import Answer, Request, Unreadable, encoded_answer, read_request
 
 KEEP_ALIVE_SECONDS = 8  # what the real hosts announce [4013053249]
+HANDSHAKE_SECONDS = 5
 
 
 Handler = Callable[[Request], Answer]
 
 
-class Listener:
-    """One host and port. `refuse()` keeps the port but turns connections away until `accept()`."""
+class _Line:
+    """One connection; its socket and its host change when TLS begins on it."""
 
-    def __init__(self, name: str, handler: Handler, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, connection: socket.socket, host: str) -> None:
+        self.host = host
+        self.use(connection)
+
+    def use(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.stream: BufferedReader = connection.makefile("rb")
+
+    @property
+    def scheme(self) -> str:
+        return "https" if isinstance(self.socket, Spoken) else "http"
+
+    def drop(self) -> None:
+        with contextlib.suppress(OSError):
+            # Past ssl's own shutdown(), which would let the thread at work go on in plain text.
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        if isinstance(self.socket, Spoken):
+            # Say that this is the end, but do not wait for the other side's consent.
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.settimeout(0)
+                self.socket.unwrap()
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        self.socket.close()
+
+
+class Listener:
+    """One port: of the main host, of the backup host or, over TLS, of both.
+
+    `refuse()` keeps the port but turns connections away until `accept()`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tls: Tls | None = None,
+    ) -> None:
         self.name = name
+        self._hosts = {name} if name in HOSTS else set(HOSTS)
         self._handler = handler
-        self._connections: set[socket.socket] = set()
+        self._refused: set[str] = set()
+        self._context = tls.context(self._admits) if tls else None
+        self._lines: set[_Line] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._socket = self._bound((address, port))
@@ -38,10 +86,11 @@ class Listener:
     @property
     def url(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.port}"
+        return f"{'http' if self.name in HOSTS else 'https'}://{host}:{self.port}"
 
     def accept(self) -> None:
         with self._lock:
+            self._refused = set()
             if self._open or self._closing.is_set():
                 return
             self._open = True
@@ -49,22 +98,24 @@ class Listener:
             listening = self._socket
         threading.Thread(target=self._accept_from, args=(listening,), daemon=True).start()
 
-    def refuse(self) -> None:
+    def refuse(self, *hosts: str) -> None:
+        """Turn connections to these hosts away, by default all; the port closes once nothing is left on it."""
         with self._lock:
-            if not self._open:
-                return
-            self._open = False
-            _shut(self._socket)
-            # Bound but not listening: the port stays ours, and whoever connects is refused.
-            self._socket = self._bound((self.address, self.port))
-        self._drop_connections()
+            self._refused = self._refused | set(hosts or HOSTS)
+            refused, closes = self._refused, self._hosts <= self._refused
+            if closes and self._open:
+                self._open = False
+                _shut(self._socket)
+                # Bound but not listening: the port stays ours, and whoever connects is refused.
+                self._socket = self._bound((self.address, self.port))
+        self._drop(lambda line: closes or line.host in refused)
 
     def close(self) -> None:
         self._closing.set()
         with self._lock:
             self._open = False
             _shut(self._socket)
-        self._drop_connections()
+        self._drop(lambda _: True)
 
     def _bound(self, address: tuple[str, int]) -> socket.socket:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -77,12 +128,14 @@ class Listener:
             raise
         return bound
 
-    def _drop_connections(self) -> None:
+    def _admits(self, name: str) -> bool:
+        return (official_host(name) or "main") not in self._refused
+
+    def _drop(self, concerned: Callable[[_Line], bool]) -> None:
         with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            lines = [line for line in self._lines if concerned(line)]
+        for line in lines:
+            line.drop()
 
     def _accept_from(self, listening: socket.socket) -> None:
         while True:
@@ -93,29 +146,64 @@ class Listener:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        line = _Line(connection, self.name if self.name in HOSTS else "main")
         with self._lock:
-            self._connections.add(connection)
+            self._lines.add(line)
+            if not self._open:
+                line.drop()  # accepted just before the port was closed
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(KEEP_ALIVE_SECONDS)
-            with connection.makefile("rb") as stream:
-                while self._exchange(connection, stream):
-                    pass
+            if self._context and self.name not in HOSTS:
+                self._speak_tls(line, self._context)
+            while self._exchange(line):
+                pass
         except Unreadable as error:
             with contextlib.suppress(OSError):
-                connection.sendall(encoded_answer(Answer(400, {"Connection": "close"}, str(error).encode())))
+                line.socket.sendall(encoded_answer(Answer(400, {"Connection": "close"}, str(error).encode())))
         except OSError:
-            pass  # the peer went away, or we are closing
+            pass  # the peer went away or does not speak TLS, or we are closing
         finally:
             with self._lock:
-                self._connections.discard(connection)
-            connection.close()
+                self._lines.discard(line)
+            line.close()
 
-    def _exchange(self, connection: socket.socket, stream: BinaryIO) -> bool:
-        request = read_request(stream, connection, self.name)
+    def _speak_tls(self, line: _Line, context: ssl.SSLContext) -> None:
+        """Raises OSError, which ssl's errors are."""
+        line.socket.settimeout(HANDSHAKE_SECONDS)
+        with self._lock:
+            # One step, so that refuse() and close() always find the socket that is in use.
+            line.stream.close()
+            spoken = context.wrap_socket(line.socket, server_side=True, do_handshake_on_connect=False)
+            line.use(spoken)
+        spoken.do_handshake()
+        if isinstance(spoken, Spoken):
+            line.host = official_host(spoken.name) or line.host
+        spoken.settimeout(KEEP_ALIVE_SECONDS)
+
+    def _tunnel(self, line: _Line, authority: str) -> bool:
+        """What a proxy does for CONNECT, except that we are the other end ourselves."""
+        host = proxied_host(authority)
+        if host is None or self._context is None or line.scheme == "https":
+            return self._send(line.socket, _not_served())
+        line.host = host
+        if host in self._refused:
+            return False
+        line.socket.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self._speak_tls(line, self._context)
+        return True
+
+    def _exchange(self, line: _Line) -> bool:
+        connection = line.socket
+        request = read_request(line.stream, connection, line.host, line.scheme)
         if request is None:
             return False
-        answer = self._handler(request)
+        if request.method == "CONNECT":
+            return self._tunnel(line, request.target)
+        served = place(request)
+        if request.host in self._refused:
+            return False
+        answer = self._handler(request) if served else _not_served()
         # Without a length only the end of the connection says where a stream ends.
         keep = answer.stream is None and request.headers.get("connection", "").lower() != "close"
         if not keep:
@@ -167,6 +255,11 @@ class Listener:
             first, last = start + tail * index // pieces, start + tail * (index + 1) // pieces
             connection.sendall(encoded[first:last])
         return True
+
+
+def _not_served() -> Answer:
+    text = b"only WeChat Pay's own names, over HTTPS, are served here; nothing is passed on"
+    return Answer(403, {"Content-Type": "text/plain"}, text)
 
 
 def is_loopback(host: str) -> bool:

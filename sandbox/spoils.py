@@ -80,7 +80,7 @@ def _wire(how: str) -> Spoil:
 
 
 def _redirect(_: Answer, __: Signer, request: Request, ___: Fault) -> Answer:
-    return Answer(302, {"Location": f"http://{request.headers.get('host', '')}/redirected"})
+    return Answer(302, {"Location": f"{request.origin}/redirected"})
 
 
 def _accepted(_: Answer, signer: Signer, __: Request, ___: Fault) -> Answer:

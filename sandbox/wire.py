@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import BinaryIO
+from io import BufferedReader
 
 LARGEST_BODY = 8 * 1024 * 1024
 _LARGEST_LINE = 64 * 1024
@@ -24,6 +24,17 @@ class Request:
     body: bytes
     host: str  # "main" or "backup"
     connection: socket.socket
+    stream: BufferedReader
+    scheme: str = "http"
+    official: bool = False  # came as if to WeChat Pay's own hosts: nothing but its API may answer
+
+    @property
+    def origin(self) -> str:
+        """What an absolute URL that leads back here begins with."""
+        if host := self.headers.get("host"):
+            return f"{self.scheme}://{host}"
+        address, port = self.connection.getsockname()[:2]
+        return f"{self.scheme}://[{address}]:{port}" if ":" in address else f"{self.scheme}://{address}:{port}"
 
     @property
     def path(self) -> str:
@@ -33,16 +44,12 @@ class Request:
     def query(self) -> str:
         return self.target.partition("?")[2]
 
-    @property
-    def origin(self) -> str:
-        """Scheme and host by which the caller came."""
-        return f"http://{self.headers.get('host', '')}"
-
     def caller_has_left(self) -> bool:
         """Whether the caller closed its side while it was waiting."""
         try:
             readable, _, _ = select.select([self.connection], [], [], 0)
-            return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
+            # Through the stream: what TLS has on the socket may be the end, or nothing to us.
+            return bool(readable) and self.stream.peek(1) == b""
         except (OSError, ValueError):
             return True
 
@@ -68,7 +75,9 @@ class Unreadable(Exception):
     """The peer does not speak HTTP, or too much of it."""
 
 
-def read_request(stream: BinaryIO, connection: socket.socket, host: str) -> Request | None:
+def read_request(
+    stream: BufferedReader, connection: socket.socket, host: str, scheme: str = "http"
+) -> Request | None:
     """The next request of a connection; None at its end. Raises Unreadable, OSError."""
     line = _line(stream)
     if not line:
@@ -88,17 +97,19 @@ def read_request(stream: BinaryIO, connection: socket.socket, host: str) -> Requ
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     if parts[2] == "HTTP/1.0":
         headers.setdefault("connection", "close")
-    return Request(parts[0], parts[1], headers, _body(stream, headers), host, connection)
+    return Request(
+        parts[0], parts[1], headers, _body(stream, headers), host, connection, stream, scheme, scheme == "https"
+    )
 
 
-def _line(stream: BinaryIO) -> str:
+def _line(stream: BufferedReader) -> str:
     line = stream.readline(_LARGEST_LINE)
     if len(line) == _LARGEST_LINE:
         raise Unreadable("line too long")
     return line.rstrip(b"\r\n").decode("latin-1")
 
 
-def _body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
+def _body(stream: BufferedReader, headers: dict[str, str]) -> bytes:
     if headers.get("transfer-encoding", "").lower() == "chunked":
         return _chunks(stream)
     length = headers.get("content-length", "0")
@@ -107,7 +118,7 @@ def _body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
     return _exactly(stream, int(length))
 
 
-def _chunks(stream: BinaryIO) -> bytes:
+def _chunks(stream: BufferedReader) -> bytes:
     chunks: list[bytes] = []
     total = 0
     while True:
@@ -126,7 +137,7 @@ def _chunks(stream: BinaryIO) -> bytes:
         _line(stream)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _exactly(stream: BufferedReader, length: int) -> bytes:
     body = stream.read(length) if length else b""
     if len(body) < length:
         raise Unreadable("body shorter than announced")

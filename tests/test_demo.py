@@ -102,3 +102,45 @@ def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):
     assert '"trade_state":"SUCCESS"' in answers[2]
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{url[1]}/healthz", timeout=5)
+
+
+WATCHER = """
+import sys, urllib.request
+page, seen = sys.argv[1:]
+assert urllib.request.urlopen(page).status == 200
+with urllib.request.urlopen(page + "sandbox/events") as events, open(seen, "wb", 0) as file:
+    file.write(page.encode() + b"\\n")
+    for line in events:
+        file.write(line)
+"""
+
+
+def test_the_page_is_opened_where_there_is_a_screen_and_told_of_the_loop_as_it_happens(tmp_path):
+    (tmp_path / "watcher.py").write_text(WATCHER)
+    seen = tmp_path / "seen"
+    browser = f"{sys.executable} {tmp_path / 'watcher.py'} %s {seen} &"
+    process = subprocess.Popen(
+        command(tmp_path / "state"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DISPLAY": ":0", "BROWSER": browser},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        told = ""
+        for line in process.stdout:
+            told += line
+            if "The whole loop went as expected" in line or line.startswith("FAILED"):
+                break
+        page = re.search(r"page +(http://127\.0\.0\.1:\d+/)", told)
+        lines = seen.read_text().splitlines()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+    assert page, told
+    assert lines[0] == page[1]
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert events[0] == "state"
+    assert {"order", "refund", "request", "delivery"} <= set(events)
+    assert '"trade_state": "SUCCESS"' in "\n".join(lines)

@@ -1,0 +1,111 @@
+"""The function as a child process: gunicorn with the command of `scf_bootstrap`, on a loopback port."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Variables of the caller's shell that the function gets too: one's own order service can be tried.
+PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "logLevel")
+
+
+class NotAsExpected(Exception):
+    """A step went another way than it must."""
+
+
+class Function:
+    """Started at once with `env` and nothing else; `lines` is its log."""
+
+    def __init__(self, address: str, env: dict[str, str]) -> None:
+        self.url = f"http://{address}"
+        self.lines: list[str] = []
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self.default_orders = not passed_on.get("orderService")
+        self._process = subprocess.Popen(
+            _server_command(address),
+            cwd=ROOT,
+            env={**passed_on, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Function:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def await_start(self) -> None:
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):  # noqa: S310 - loopback
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise NotAsExpected("the function answers /healthz within 20 s")
+
+    def handler_line(self, ending: str) -> str:
+        """The handler's own log line that ends so."""
+        found = _soon(lambda: next((m for m in map(_message, list(self.lines)) if m.endswith(ending)), None))
+        if found is None:
+            raise NotAsExpected(f"a log line of the order handler: ... {ending}")
+        return found
+
+    def wait(self) -> None:
+        self._process.wait()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self.lines.append(line.rstrip("\n"))
+
+
+def _server_command(address: str) -> list[str]:
+    """The last line of scf_bootstrap with this interpreter and a loopback address."""
+    words = shlex.split((ROOT / "scf_bootstrap").read_text().rstrip().splitlines()[-1])
+    return [sys.executable, *(address if word == "0.0.0.0:9000" else word for word in words[2:])]
+
+
+def _message(line: str) -> str:
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _soon(look: Callable[[], str | None]) -> str | None:
+    give_up = time.monotonic() + 3
+    while (found := look()) is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return found
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or any free port where somebody else has it."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise NotAsExpected("a free port on 127.0.0.1")
