@@ -186,8 +186,8 @@ function renderCredential(order, open) {
     setText($('credential-name'), names[kind] ?? kind);
     setText($('credential-value'), typeof value === 'string' ? value : (value.package ?? value.prepayId));
     const known = order.credential;
-    const live = known?.live ? t('cashier.validUntil', { time: shortTime(known.expires, virtualNow()) }) : t('cashier.notLive');
-    setText($('credential-life'), known ? live : '');
+    const until = known?.live && t('cashier.validUntil', { time: shortTime(known.expires, virtualNow()) });
+    setText($('credential-life'), known ? until || t('cashier.notLive') : '');
   }
 }
 
@@ -197,7 +197,12 @@ const list = new KeyedList($('orders'), ({ order, words, selected }) =>
     {},
     h(
       'button',
-      { type: 'button', class: 'order pair', 'aria-pressed': String(selected), onclick: () => select(order.out_trade_no) },
+      {
+        type: 'button',
+        class: 'order pair',
+        'aria-pressed': String(selected),
+        onclick: () => select(order.out_trade_no),
+      },
       h('span', { class: 'strong clip' }, order.description),
       h('span', { class: 'order-amount' }, yuan(order.total)),
       h('span', { class: 'quiet mono clip' }, order.out_trade_no),

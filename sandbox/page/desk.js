@@ -13,7 +13,10 @@ const clockResult = new Result($('clock-result'));
 const faultsResult = new Result($('faults-result'));
 const expertResult = new Result($('expert-result'));
 const TIMED = ['latency', 'slow_body'];
-const FACTS = ['url', 'backup_url', 'https_url', 'ca', 'sign_mode', 'key_mode', 'forward_path', 'merchant_id', 'app_id', 'service_app_id'];
+const FACTS = [
+  ...['url', 'backup_url', 'https_url', 'ca', 'sign_mode', 'key_mode', 'forward_path'],
+  ...['merchant_id', 'app_id', 'service_app_id'],
+];
 
 // Clock
 
@@ -38,7 +41,8 @@ async function advanceBy() {
 function makeSteps() {
   $('clock-steps').replaceChildren(
     ...STEPS.map((step) => {
-      const made = h('button', { type: 'button', 'aria-label': t('clock.add', { step }), 'data-step': step }, `+${step}`);
+      const named = { type: 'button', 'aria-label': t('clock.add', { step }), 'data-step': step };
+      const made = h('button', named, `+${step}`);
       made.addEventListener('click', busy(made, () => advance(step)));
       return made;
     }),
@@ -52,7 +56,13 @@ function renderNow() {
 }
 
 const pending = new KeyedList($('clock-pending'), (event) =>
-  h('li', {}, h('time', { class: 'mono', title: fullTime(event.time) }, shortTime(event.time, virtualNow())), ' ', h('span', { class: 'break' }, said(event.what))),
+  h(
+    'li',
+    {},
+    h('time', { class: 'mono', title: fullTime(event.time) }, shortTime(event.time, virtualNow())),
+    ' ',
+    h('span', { class: 'break' }, said(event.what)),
+  ),
 );
 
 function renderClock() {
@@ -101,11 +111,19 @@ const clearFaults = () =>
     faultsResult.say('good', 'faults.cleared');
   });
 
+const dotted = (...parts) => parts.filter(Boolean).join(' · ');
+
 const faults = new KeyedList($('faults'), (fault) =>
   h(
     'li',
     { class: 'headline' },
-    h('span', { class: 'grow' }, h('span', { class: 'strong' }, [word('fault', fault.kind), fault.code].filter(Boolean).join(' · ')), h('br'), h('span', { class: 'quiet mono break' }, [word('host', fault.host), fault.path].filter(Boolean).join(' · '))),
+    h(
+      'span',
+      { class: 'grow' },
+      h('span', { class: 'strong' }, dotted(word('fault', fault.kind), fault.code)),
+      h('br'),
+      h('span', { class: 'quiet mono break' }, dotted(word('host', fault.host), fault.path)),
+    ),
     badge('warn', fault.times === null ? t('faults.always') : t('faults.times.left', { count: fault.times })),
   ),
 );
@@ -139,9 +157,9 @@ function renderFaultForm() {
   const refuses = kind === 'refuse';
   show($('fault-refuse-hint'), refuses);
   show($('fault-times-hint'), !refuses);
-  $('fault-host').disabled = refuses;
-  if (refuses) {
-    $('fault-host').value = 'backup';
+  if ($('fault-host').disabled !== refuses) {
+    $('fault-host').disabled = refuses;
+    $('fault-host').value = refuses ? 'backup' : 'any';
   }
   for (const field of [$('fault-times'), $('fault-path')]) {
     field.disabled = refuses;
@@ -167,7 +185,7 @@ function onToggle(id, path, name) {
 }
 
 function factsOf(info) {
-  const shown = FACTS.filter((name) => info[name] !== null && info[name] !== undefined).map((name) => [name, info[name]]);
+  const shown = FACTS.map((name) => [name, info[name] ?? null]).filter(([, value]) => value !== null);
   if (info.merchant) {
     shown.push(['products', (info.merchant.products ?? []).join(', ')]);
     const funds = Object.entries(info.merchant.funds ?? {}).map(([name, cents]) => `${name} ${yuan(cents)}`);
@@ -188,7 +206,8 @@ function renderExpert() {
     $('function-input').value = info.function;
   }
   const share = info.switch_over?.share;
-  setText($('switch-over'), share === undefined ? t('expert.switchOver.none') : t('expert.switchOver.share', { share: Math.round(share * 100) }));
+  const running = share !== undefined && t('expert.switchOver.share', { share: Math.round(share * 100) });
+  setText($('switch-over'), running || t('expert.switchOver.none'));
   $('certificates').checked = Boolean(info.certificates_available);
   $('limits').checked = Boolean(info.limits);
   $('api-key').checked = Boolean(info.merchant?.api_v3_key);
@@ -198,14 +217,18 @@ function renderExpert() {
   if (print !== drawnFacts) {
     drawnFacts = print;
     $('facts').replaceChildren(
-      ...shown.flatMap(([name, value]) => [h('dt', {}, t(`fact.${name}`)), h('dd', { class: 'mono break' }, String(value))]),
+      ...shown.flatMap(([name, value]) => [
+        h('dt', {}, t(`fact.${name}`)),
+        h('dd', { class: 'mono break' }, String(value)),
+      ]),
     );
   }
 }
 
 function startExpert() {
   const form = $('function-form');
-  form.addEventListener('submit', busy(form.querySelector('button'), () => change('state', { function: $('function-input').value.trim() })));
+  const save = () => change('state', { function: $('function-input').value.trim() });
+  form.addEventListener('submit', busy(form.querySelector('button'), save));
   const press = (id, body) => $(id).addEventListener('click', busy($(id), () => change('state', body)));
   press('switch-begin', { switch_over: 'begin' });
   press('switch-stop', { switch_over: 'stop' });

@@ -105,7 +105,8 @@ function screen(order) {
 
 function offer(order) {
   const scans = order.scene === 'native';
-  const start = button('phone-open', scans ? 'phone.scan' : 'phone.open', () => open(credentialOf(order)), 'primary wide');
+  const label = scans ? 'phone.scan' : 'phone.open';
+  const start = button('phone-open', label, () => open(credentialOf(order)), 'primary wide');
   return note(scans ? 'scan' : 'wallet', t(`phone.ready.${order.scene}`), yuan(order.total), start);
 }
 
@@ -130,8 +131,16 @@ function transferScreen() {
   });
   const known = state.transfers.get(opened.number);
   const words = stateWords('transferState', known?.state ?? 'WAIT_USER_CONFIRM');
-  const actions = known && ENDED.includes(known.state) ? null : h('div', { class: 'outcomes' }, ...transferButtons(opened.number));
-  return note('wallet', opened.description ?? '', null, h('p', { class: 'phone-amount' }, yuan(opened.total)), badge(words.tone, words.text), actions, putAway);
+  const ended = known && ENDED.includes(known.state);
+  return note(
+    'wallet',
+    opened.description ?? '',
+    null,
+    h('p', { class: 'phone-amount' }, yuan(opened.total)),
+    badge(words.tone, words.text),
+    !ended && h('div', { class: 'outcomes' }, ...transferButtons(opened.number)),
+    putAway,
+  );
 }
 
 function renderPhone() {
@@ -175,6 +184,14 @@ function listButton(key, action, fallback, className = '') {
   return made;
 }
 
+const titleLine = (number, cents) =>
+  h(
+    'div',
+    { class: 'headline' },
+    h('span', { class: 'mono break grow' }, number),
+    h('span', { class: 'order-amount' }, yuan(cents)),
+  );
+
 const refunds = new KeyedList($('refunds'), (refund) => {
   const words = stateWords('refundState', refund.status);
   const end = (key, status, className) =>
@@ -182,7 +199,7 @@ const refunds = new KeyedList($('refunds'), (refund) => {
   return h(
     'li',
     {},
-    h('div', { class: 'headline' }, h('span', { class: 'mono break grow' }, refund.out_refund_no), h('span', { class: 'order-amount' }, yuan(refund.amount.refund))),
+    titleLine(refund.out_refund_no, refund.amount.refund),
     h('p', { class: 'quiet break' }, t('refunds.of', { number: refund.out_trade_no })),
     badge(words.tone, words.text),
     h(
@@ -219,14 +236,16 @@ function transferButtons(number) {
 const transfers = new KeyedList($('transfers'), (transfer) => {
   const words = stateWords('transferState', transfer.state);
   const waits = transfer.state === 'WAIT_USER_CONFIRM' && transfer.package_info;
-  const opens = waits && listButton('phone.open', () => open({ package_info: transfer.package_info }), () => $('phone-app'));
+  const openIt = () => open({ package_info: transfer.package_info });
+  const opens = waits && listButton('phone.open', openIt, () => $('phone-app'));
   return h(
     'li',
     {},
-    h('div', { class: 'headline' }, h('span', { class: 'mono break grow' }, transfer.out_bill_no), h('span', { class: 'order-amount' }, yuan(transfer.transfer_amount))),
+    titleLine(transfer.out_bill_no, transfer.transfer_amount),
     h('p', { class: 'quiet mono break' }, transfer.openid),
     badge(words.tone, words.text),
-    !ENDED.includes(transfer.state) && h('div', { class: 'row' }, ...transferButtons(transfer.out_bill_no), opens || ''),
+    !ENDED.includes(transfer.state) &&
+      h('div', { class: 'row' }, ...transferButtons(transfer.out_bill_no), opens || ''),
   );
 });
 

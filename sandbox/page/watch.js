@@ -29,13 +29,15 @@ function stepNode(step, repeated) {
   const note = said(step.note);
   // An event that leaves the state as it is shows its own words.
   const text = repeated && note ? note : words.text;
+  const more = [step.label, note === text ? '' : note].filter(Boolean).join(' · ');
+  const time = { class: 'mono quiet', datetime: step.time, title: fullTime(step.time) };
   return h(
     'li',
     { class: repeated ? 'event' : `step ${words.tone}` },
     h('span', { class: 'strong' }, text),
-    h('time', { class: 'mono quiet', datetime: step.time, title: fullTime(step.time) }, shortTime(step.time, virtualNow())),
+    h('time', time, shortTime(step.time, virtualNow())),
     !repeated && h('code', { class: 'raw' }, step.state),
-    (step.label || (note && note !== text)) && h('span', { class: 'quiet break note' }, [step.label, note !== text ? note : ''].filter(Boolean).join(' · ')),
+    more && h('span', { class: 'quiet break note' }, more),
   );
 }
 
@@ -101,7 +103,8 @@ const headerText = (headers) =>
     .join('\n');
 
 function line(key, value) {
-  return value ? h('p', { class: 'break' }, h('span', { class: 'quiet' }, `${t(key)} `), h('span', { class: 'mono' }, value)) : '';
+  const label = h('span', { class: 'quiet' }, `${t(key)} `);
+  return value ? h('p', { class: 'break' }, label, h('span', { class: 'mono' }, value)) : '';
 }
 
 function statusBadge(record, good) {
@@ -123,7 +126,13 @@ const callbacks = new KeyedList($('callbacks'), (delivery) => {
   const outcome = delivery.lost ? t('log.lost') : t(delivery.acknowledged ? 'log.acknowledged' : 'log.notAcknowledged');
   return entry(
     [
-      h('span', { class: 'line' }, statusBadge(delivery, delivery.acknowledged), h('span', { class: 'strong mono break' }, delivery.event_type), h('time', { class: 'mono quiet', title: time }, time.slice(11))),
+      h(
+        'span',
+        { class: 'line' },
+        statusBadge(delivery, delivery.acknowledged),
+        h('span', { class: 'strong mono break' }, delivery.event_type),
+        h('time', { class: 'mono quiet', title: time }, time.slice(11)),
+      ),
       h('span', { class: 'line' }, h('span', { class: 'mono break' }, delivery.number)),
       h('span', { class: 'line quiet' }, parts.filter(Boolean).join(' · ')),
       delivery.answer ? h('span', { class: 'line answer mono break' }, delivery.answer.slice(0, 200)) : '',
@@ -148,7 +157,13 @@ const requests = new KeyedList($('requests'), (request) => {
   const status = request.status === null ? badge('wait', t('log.pendingAnswer')) : statusBadge(request, good);
   return entry(
     [
-      h('span', { class: 'line' }, status, h('span', { class: 'strong mono' }, request.method), h('time', { class: 'mono quiet', title: time }, time.slice(11))),
+      h(
+        'span',
+        { class: 'line' },
+        status,
+        h('span', { class: 'strong mono' }, request.method),
+        h('time', { class: 'mono quiet', title: time }, time.slice(11)),
+      ),
       h('span', { class: 'line mono break' }, request.target),
       h(
         'span',
