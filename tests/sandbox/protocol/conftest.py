@@ -77,11 +77,13 @@ class Payee(Merchant):
     def cancel(self, number: str = "BILL1") -> Heard:
         return self.send("POST", f"{BILLS}/out-bill-no/{number}/cancel")
 
-    def encrypted(self, text: str) -> str:
-        """A sensitive field under WeChat Pay's public key."""
-        key = serialization.load_pem_public_key(self.box.env()["wxPayPublicKey"].encode())
-        assert isinstance(key, RSAPublicKey)
-        return base64.b64encode(key.encrypt(text.encode(), OAEP)).decode()
+    def encrypted(self, text: str, key: RSAPublicKey | None = None, scheme: padding.OAEP = OAEP) -> str:
+        """A sensitive field, under WeChat Pay's public key where none is given."""
+        if key is None:
+            published = serialization.load_pem_public_key(self.box.env()["wxPayPublicKey"].encode())
+            assert isinstance(published, RSAPublicKey)
+            key = published
+        return base64.b64encode(key.encrypt(text.encode(), scheme)).decode()
 
     @property
     def named(self) -> dict[str, str | None]:
