@@ -144,6 +144,7 @@ class Sandbox:
         self.clock.clear()
         self.clear_faults()
         for part in (
+            self._course,
             self._callbacks,
             self.ledger,
             self.merchant,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from sandbox.clock import Clock
+from sandbox.clock import Clock, Plan
 from sandbox.ledger import DAY, MINUTE, PAYABLE, TRANSFER_MOVES, IllegalMove, Ledger, Order, Refund, Thing, Transfer
 
 REFUND_TAKES = 5 * MINUTE
@@ -15,8 +15,12 @@ UNCONFIRMED = DAY
 """After which an unconfirmed transfer fails [4012716434]."""
 TRANSFER_STEP = 2
 """Seconds between the states that WeChat Pay moves through alone; not documented."""
-CANCELLING_TAKES = 10
-"""Not documented either: cancelling is asynchronous [4012716458]."""
+NEXT = {
+    "ACCEPTED": (TRANSFER_STEP, "PROCESSING"),
+    "TRANSFERING": (TRANSFER_STEP, "SUCCESS"),
+    "CANCELING": (10, "CANCELLED"),
+}
+"""State -> seconds and state that follow by themselves; cancelling is asynchronous [4012716458]."""
 
 Tell = Callable[[str, str], object]
 
@@ -28,53 +32,67 @@ class Course:
         self._clock = clock
         self._ledger = ledger
         self._tell = tell
+        self._plans: dict[Thing, list[Plan]] = {}
+
+    def clear(self) -> None:
+        self._plans.clear()
 
     def follow(self, thing: Thing) -> None:
-        """To be called with everything that was made or moved."""
-        if isinstance(thing, Order):
-            if len(thing.life) == 1:
-                wait = max(PAYABLE, thing.pay_until - thing.created)
-                self._clock.plan(wait, f"order {thing.number} closes unpaid", lambda: self._ledger.expire(thing))
-        elif isinstance(thing, Refund):
-            self._follow_refund(thing)
-        else:
-            self._follow_transfer(thing)
-
-    def _follow_refund(self, refund: Refund) -> None:
-        if refund.state != "PROCESSING":
+        """To be called with everything that was made or moved: what was planned for it is planned anew."""
+        if len(thing.life) > 1 and thing.life[-2].state == thing.state:
             return
+        for plan in self._plans.pop(thing, ()):
+            plan.cancelled = True
+        if isinstance(thing, Order):
+            plans = self._of_order(thing)
+        elif isinstance(thing, Refund):
+            plans = self._of_refund(thing)
+        else:
+            plans = self._of_transfer(thing)
+        if plans:
+            self._plans[thing] = plans
+
+    def _of_order(self, order: Order) -> list[Plan]:
+        if order.state != "NOTPAY":
+            return []
+        wait = max(PAYABLE, order.pay_until - order.created)
+        return [self._clock.plan(wait, f"order {order.number} closes unpaid", lambda: self._ledger.expire(order))]
+
+    def _of_refund(self, refund: Refund) -> list[Plan]:
+        if refund.state != "PROCESSING":
+            return []
         redirected = refund.channel != "ORIGINAL"
         abnormal = self._ledger.merchant.user(refund.order.openid).account != "normal"
         end = "ABNORMAL" if abnormal and not redirected else "SUCCESS"
-        self._then(refund, REDIRECTED_REFUND_TAKES if redirected else REFUND_TAKES, end)
+        return [self._then(refund, REDIRECTED_REFUND_TAKES if redirected else REFUND_TAKES, end)]
 
-    def _follow_transfer(self, transfer: Transfer) -> None:
-        state = transfer.state
-        if len(transfer.life) == 1:
-            self._clock.plan(UNCONFIRMED, f"transfer {transfer.number} lapses", lambda: self._lapse(transfer))
-        if state == "ACCEPTED":
-            self._then(transfer, TRANSFER_STEP, "PROCESSING")
-        elif state == "PROCESSING" and transfer.amount <= self._ledger.merchant.funds["OPERATION"]:
-            self._then(transfer, TRANSFER_STEP, "WAIT_USER_CONFIRM")
-        elif state == "TRANSFERING":
-            self._then(transfer, TRANSFER_STEP, "SUCCESS")
-        elif state == "CANCELING":
-            self._then(transfer, CANCELLING_TAKES, "CANCELLED")
+    def _of_transfer(self, transfer: Transfer) -> list[Plan]:
+        plans = []
+        if "FAIL" in TRANSFER_MOVES[transfer.state]:
+            left = transfer.created + UNCONFIRMED - self._ledger.now()
+            plans.append(self._then(transfer, left, "FAIL", "OVERDUE_CLOSE"))
+        if transfer.state == "PROCESSING":
+            plans.append(self._lock_funds(transfer, TRANSFER_STEP))
+        elif transfer.state in NEXT:
+            delay, state = NEXT[transfer.state]
+            plans.append(self._then(transfer, delay, state))
+        return plans
 
-    def _then(self, thing: Refund | Transfer, delay: float, end: str) -> None:
-        """Becomes `end` after `delay`, unless something else happened to it meanwhile."""
-        steps = len(thing.life)
-        kind = "refund" if isinstance(thing, Refund) else "transfer"
+    def _lock_funds(self, transfer: Transfer, delay: float) -> Plan:
+        """It stays PROCESSING for as long as the operation account is too low [4012715211]."""
 
         def happen() -> None:
-            if len(thing.life) == steps:
-                self._move(thing, end)
+            if transfer.amount <= self._ledger.merchant.funds["OPERATION"]:
+                self._move(transfer, "WAIT_USER_CONFIRM")
+            elif transfer in self._plans:
+                self._plans[transfer].append(self._lock_funds(transfer, MINUTE))
 
-        self._clock.plan(delay, f"{kind} {thing.number} becomes {end}", happen)
+        return self._clock.plan(delay, f"transfer {transfer.number} becomes WAIT_USER_CONFIRM", happen)
 
-    def _lapse(self, transfer: Transfer) -> None:
-        if "FAIL" in TRANSFER_MOVES[transfer.state]:
-            self._move(transfer, "FAIL", "OVERDUE_CLOSE")
+    def _then(self, thing: Refund | Transfer, delay: float, end: str, reason: str = "") -> Plan:
+        kind = "refund" if isinstance(thing, Refund) else "transfer"
+        what = f"{kind} {thing.number} becomes {end}"
+        return self._clock.plan(delay, what, lambda: self._move(thing, end, reason))
 
     def _move(self, thing: Refund | Transfer, state: str, reason: str = "") -> None:
         with contextlib.suppress(IllegalMove):  # somebody else moved it at this very moment, or it was forgotten

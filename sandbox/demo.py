@@ -40,7 +40,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address = f"127.0.0.1:{free_port(options.port)}"
     sandbox = Sandbox(
-        f"http://{address}", state=options.state, port=free_port(options.sandbox_port), running=not options.once
+        f"http://{address}", state=options.state, port=free_port(options.sandbox_port), running=True, limits=True
     )
     with sandbox, Function(address, sandbox.env(tokens=True, operatorKey=sandbox.operator_key)) as function:
         try:

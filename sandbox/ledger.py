@@ -364,7 +364,8 @@ class Ledger:
                     self._became(known, "PROCESSING", "sent again")  # the account may have been topped up since
                 return known
             self._check_payee(body)
-            if body["transfer_amount"] > self.merchant.funds["OPERATION"]:
+            locks_now = self.merchant.transfer_start == "WAIT_USER_CONFIRM"
+            if locks_now and body["transfer_amount"] > self.merchant.funds["OPERATION"]:
                 raise Refusal(403, "NOT_ENOUGH", "the operation account is too low: top up and send the same again")
             now = self.now()
             transfer = Transfer(body, self._serial("1330", 40), secrets.token_urlsafe(96), now, now)
