@@ -35,8 +35,11 @@ def switching(credentials, tmp_path_factory) -> Iterator[Sandbox]:
         yield box
 
 
-def test_there_are_ten():
+def test_there_are_ten_and_the_documentation_tells_them():
+    lines = (ROOT / "docs/sandbox.md").read_text().splitlines()
+    told = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert len(STORIES) == 10
+    assert [name for name in told if name in STORIES] == list(STORIES)
 
 
 @pytest.mark.parametrize("name", [name for name in STORIES if name not in SWITCHING])
