@@ -102,13 +102,17 @@ def _numbers(text: str) -> Counter[str]:
 def _paragraphs(text: str) -> int:
     return len([part for part in re.split(r"\n\s*\n|^(?=- |\d+\. )", text, flags=re.MULTILINE) if part.strip()])
 
+PICTURES = {ENGLISH: "docs/images/sandbox-en.png", CHINESE: "docs/images/sandbox-zh.png"}
+
 
 def _links(text: str) -> list[str]:
     return re.findall(r"\]\(([^)]+)\)", text)
 
 
 def _lead(link: str, page: Page) -> str:
-    """Where a link leads, said alike for both pages: a heading by its place, the other page as such."""
+    """Where a link leads, said alike for both pages: a heading by its place, the other page and a picture as such."""
+    if link == PICTURES[page.name]:
+        return "the picture in this page's language"
     if link in (ENGLISH, CHINESE) and link != page.name:
         return "the other language"
     if link.startswith("#"):
