@@ -1,4 +1,4 @@
-# make run | test | lint | types | serve | package | clean
+# make run | test | lint | types | sdks | serve | package | clean
 # PYTHON=python3.13 chooses the interpreter that .venv is made with.
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,12 +12,13 @@ tools := $(VENV)/.tools-installed
 pip := $(python) -m pip --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint types serve package clean
+.PHONY: run test lint types sdks serve package clean
 
 # The sandbox, the function and one whole payment loop. ONCE=1 ends after the loop.
-run: $(runtime)
+run: $(tools)
 	$(python) -m sandbox.demo $(if $(ONCE),--once)
 
+# Ends with `not run: ...` for each thing beyond Python that some test would use and this machine lacks.
 test: $(tools)
 	$(python) -m pytest -n 2 --dist loadfile
 
@@ -26,6 +27,10 @@ lint: $(tools)
 
 types: $(tools)
 	$(python) -m mypy
+
+# SDKs of others, which tests let loose on the sandbox. Needs Node.js.
+sdks:
+	npm ci --prefix tests/sandbox/sdks --no-audit --no-fund
 
 # The function alone, with the settings of the environment, for this machine only.
 serve: $(runtime)
@@ -50,7 +55,7 @@ package: $(runtime)
 	fi
 
 clean:
-	rm -rf $(VENV) vendor .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) vendor tests/sandbox/sdks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):

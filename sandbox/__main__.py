@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from sandbox import stories
+from sandbox import journal, stories
 from sandbox.core import SIGN_MODES, Sandbox
 from sandbox.credentials import write_private
 from sandbox.keys import KEY_MODES
@@ -27,6 +28,8 @@ def main(arguments: list[str]) -> int:
             f"--host {options.host} is reachable by others, who could then do anything here; "
             f"give {TOLD_TWICE} as well if that is meant"
         )
+    if options.journal:
+        os.environ[journal.VARIABLE] = str(options.journal)
     try:
         sandbox = Sandbox(
             options.function,
@@ -91,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(".sandbox"),
         metavar="DIR",
         help="folder of the generated credentials and of function.env",
+    )
+    parser.add_argument(
+        "--journal", type=Path, metavar="FILE", help="append every exchange with WeChat Pay, one JSON object a line"
     )
     parser.add_argument(
         "--manual-clock", action="store_true", help="what is due happens only when the clock is advanced"

@@ -10,11 +10,11 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
-from sandbox import authorization
+from sandbox import authorization, journal
 from sandbox.credentials import Credentials
 from sandbox.crypto import Signer
 from sandbox.endpoints import NUMBERS, Endpoints, Route
-from sandbox.errors import Refusal, bad_field, bad_serial, no_such_route, wrong_method
+from sandbox.errors import NUMERIC, OTHER_NUMERIC, Refusal, bad_field, bad_serial, no_such_route, wrong_method
 from sandbox.faults import Faults
 from sandbox.files import File, Files
 from sandbox.keys import Keys
@@ -24,16 +24,6 @@ from sandbox.records import ApiRequest, Records
 from sandbox.server import KEEP_ALIVE_SECONDS
 from sandbox.spoils import Fault
 from sandbox.wire import Answer, Request
-
-# The number after the last `-` of Request-ID; 0 is success, others as support engineers list them.
-_NUMERIC = {
-    "PARAM_ERROR": 268435461,
-    "ORDER_NOT_EXIST": 268512771,
-    "ORDER_PAID": 268498689,
-    "ORDER_CLOSED": 268447914,
-    "OUT_TRADE_NO_USED": 268498688,
-    "APPID_MCHID_NOT_MATCH": 268445527,
-}
 
 
 class Api:
@@ -54,6 +44,7 @@ class Api:
         self._ledger = ledger
         self._faults = faults
         self._records = records
+        self._note = journal.opened()
         self._merchant = ledger.merchant
         self._merchant_key = credentials.merchant.key.public_key()
         self._limits = limits
@@ -80,6 +71,7 @@ class Api:
         record.answer_headers, record.answer = answer.headers, answer.body
         record.seconds = time.monotonic() - started
         self._records.finished(record)
+        self._note(record)
         return answer
 
     def _answer(self, request: Request, record: ApiRequest, fault: Fault | None) -> Answer:
@@ -141,7 +133,7 @@ class Api:
 
     def _refused(self, refusal: Refusal, signer: Signer) -> Answer:
         body = refusal.body()
-        headers = _headers(body, _NUMERIC.get(refusal.code, 268435456))
+        headers = _headers(body, NUMERIC.get(refusal.code, OTHER_NUMERIC))
         if refusal.signed:
             headers |= signer.headers(body)
         return Answer(refusal.status, headers, body)

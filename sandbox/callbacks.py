@@ -194,7 +194,9 @@ class Callbacks:
             notice.attempts,
             plaintext=notice.plaintext,
         )
-        if manner.lose == ALL or notice.attempts <= manner.lose:
+        if not self._ledger.merchant.api_v3_key:
+            delivery.lost, delivery.error = True, "not sent: the merchant has no APIv3 key any more"
+        elif manner.lose == ALL or notice.attempts <= manner.lose:
             delivery.lost, delivery.error = True, "lost on the way"
         else:
             self._send(delivery, path, forwarded, manner)

@@ -34,6 +34,21 @@ DOCUMENTED: dict[str, tuple[int, ...]] = {
 """Code -> HTTP statuses it comes with [4012081717 and the endpoint pages]."""
 
 
+NUMERIC = {
+    "PARAM_ERROR": 268435461,
+    "ORDER_NOT_EXIST": 268512771,
+    "ORDER_PAID": 268498689,
+    "ORDER_CLOSED": 268447914,
+    "OUT_TRADE_NO_USED": 268498688,
+    "APPID_MCHID_NOT_MATCH": 268445527,
+    "SIGN_ERROR": 268443699,
+    "FREQUENCY_LIMITED": 268447840,
+    "MCH_NOT_EXISTS": 268443715,
+}
+OTHER_NUMERIC = 268435456
+"""The number after the last `-` of Request-ID, as support engineers list them; 0 is success."""
+
+
 class Refusal(Exception):
     """An error answer: HTTP status, code, message and, for some, where the fault lies.
 

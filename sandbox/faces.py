@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sandbox.wire import Request
 
 HOSTS = ("main", "backup")
-# Printed on every endpoint's page; the wechatpay.cn names are used by the official Java SDK (reference, section 9).
+# Main and backup [4012075113]; the wechatpay.cn names are those of the official Java SDK (core/http/Constant.java).
 OFFICIAL = {
     "api.mch.weixin.qq.com": "main",
     "api2.mch.weixin.qq.com": "backup",

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from sandbox.clock import BEIJING, day_of, rfc3339
 from sandbox.errors import Refusal, bad_field
 from sandbox.ledger import DAY, HOUR, MINUTE, TRADE_TYPES, Ledger, Order, Refund, Transfer, state_at
-from sandbox.merchant import ACCOUNTS, Entry, fee_of
+from sandbox.merchant import ACCOUNTS, TOP_UPS, Entry, fee_of
 
 TRADE_BILLS = ("ALL", "SUCCESS", "REFUND")
 GENERATED_AT, READY_AT = 9 * HOUR, 10 * HOUR
@@ -292,10 +292,16 @@ def _fund_row(entry: Entry, merchant_id: str) -> dict[str, str]:
         "收支类型": "收入" if entry.amount > 0 else "支出",
         "收支金额(元)": _yuan(abs(entry.amount)),
         "账户结余(元)": _yuan(entry.balance),
-        "资金变更提交申请人": f"{merchant_id}API" if "手续费" not in entry.kind else "system",
+        "资金变更提交申请人": _applicant(entry, merchant_id),
         "备注": "",
         "业务凭证号": entry.voucher.translate(_FUND_ESCAPES),
     }
+
+
+def _applicant(entry: Entry, merchant_id: str) -> str:
+    if entry.business == TOP_UPS:
+        return f"admin@{merchant_id}"
+    return "system" if "手续费" in entry.kind else f"{merchant_id}API"
 
 
 def _fund_totals(entries: Sequence[Entry]) -> dict[str, str]:

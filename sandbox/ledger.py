@@ -25,7 +25,7 @@ REFUND_MOVES = {
     "SUCCESS": set(),
     "CLOSED": set(),
 }
-"""[4013071031]; PROCESSING again while an abnormal refund goes to a bank card [4013071193]"""
+"""[4013071031]; PROCESSING again while an abnormal refund goes to a bank card [4013071193, 4015217336]"""
 TRANSFER_MOVES = {
     "ACCEPTED": {"PROCESSING", "CANCELING", "FAIL"},
     "PROCESSING": {"WAIT_USER_CONFIRM", "CANCELING", "FAIL"},
@@ -91,6 +91,7 @@ class Order:
     transaction_id: str = ""
     openid: str = ""
     opened_by: str = ""
+    credentials: dict[str, Credential] = field(default_factory=dict)  # every one given out, by its value
     bank_type: str = "OTHERS"
     paid: float = 0.0
     refunds: list[Refund] = field(default_factory=list)
@@ -159,6 +160,11 @@ class Transfer:
         return int(self.body["transfer_amount"])
 
     @property
+    def locked(self) -> bool:
+        """Whether its money was taken from the account: only then was there anything to confirm."""
+        return any(step.state == "WAIT_USER_CONFIRM" for step in self.life)
+
+    @property
     def notify_url(self) -> str:
         return str(self.body.get("notify_url", ""))
 
@@ -223,6 +229,7 @@ class Ledger:
                     raise Refusal(400, "ORDER_PAID", "the order is paid")  # code and status unverified
                 order.credential = self._credential(scene)
                 self._became(order, "NOTPAY", "ordered again")
+            order.credentials[order.credential.value] = order.credential
             self._by_credential[order.credential.value] = order
             return order
 
@@ -353,6 +360,8 @@ class Ledger:
                     raise Refusal(400, "ALREADY_EXISTS", "the bill has reached its final state: query it")
                 if _days_between(known.created, self.now()) >= REPEATABLE_DAYS:
                     raise _rule("对应单号已超出重试期")
+                if known.state == "PROCESSING":
+                    self._became(known, "PROCESSING", "sent again")  # the account may have been topped up since
                 return known
             self._check_payee(body)
             locks_now = self.merchant.transfer_start == "WAIT_USER_CONFIRM"
@@ -387,9 +396,12 @@ class Ledger:
         with self.lock:
             transfer: Transfer = _known(self.transfers, number, "transfer")
             way = _way(transfer.state, state)
-            if not way:
+            if not way or (way[0] == "TRANSFERING" and not transfer.locked):
                 raise IllegalMove(f"transfer {number} is {transfer.state} and cannot become {state}")
-            transfer.fail_reason = fail_reason
+            if "WAIT_USER_CONFIRM" in way and transfer.amount > self.merchant.funds["OPERATION"]:
+                raise IllegalMove(f"the operation account is too low to lock the funds of transfer {number}")
+            # Returned with failed bills and with those whose money came back [4012712115, 4013774966].
+            transfer.fail_reason = fail_reason or ("MCH_CANCEL" if state == "CANCELLED" else "")
             for step in way:
                 self._transfer_became(transfer, step, fail_reason if step == state else "")
             return transfer
@@ -410,8 +422,8 @@ class Ledger:
             "voucher": transfer.number,
         }
         if state == "WAIT_USER_CONFIRM":
-            self.merchant.move("OPERATION", -transfer.amount, kind="商家转账", **booked)
-        elif state in ("FAIL", "CANCELLED") and any(step.state == "WAIT_USER_CONFIRM" for step in transfer.life):
+            self.merchant.move("OPERATION", -transfer.amount, kind="商家转账资金锁定", **booked)
+        elif state in ("FAIL", "CANCELLED") and transfer.locked:
             self.merchant.move("OPERATION", transfer.amount, kind="商家转账退回", **booked)
         transfer.updated = self.now()
         self._became(transfer, state, note)
@@ -441,6 +453,11 @@ class Ledger:
         """[4013071036]"""
         if amount["total"] != order.total:
             raise _rule("amount.total is not the total of the order")
+        accounts = [part["account"] for part in amount.get("from", [])]
+        if accounts and sum(part["amount"] for part in amount["from"]) != amount["refund"]:
+            raise _rule("amount.from does not add up to amount.refund")
+        if len(accounts) != len(set(accounts)):
+            raise _rule("amount.from names an account twice")
         earlier = [refund for refund in order.refunds if refund.state != "CLOSED"]
         if amount["refund"] + sum(refund.amount for refund in earlier) > order.total:
             raise _rule("the refunds of the order would exceed its total")
@@ -487,9 +504,12 @@ def _known(kept: Mapping[str, Any], number: str, kind: str) -> Any:
 
 
 def _way(start: str, end: str) -> list[str]:
-    """The shortest way through TRANSFER_MOVES, without its start; empty when there is none."""
+    """The shortest way through TRANSFER_MOVES, without its start; empty when there is none.
+
+    It cancels a bill only where that is asked for: a user who wins the race is no way to a payment.
+    """
     ways = deque([[start]])
-    seen = {start}
+    seen = {start} if end in ("CANCELING", "CANCELLED") else {start, "CANCELING"}
     while ways:
         way = ways.popleft()
         for following in sorted(TRANSFER_MOVES[way[-1]] - seen):

@@ -18,6 +18,7 @@ ACCEPTED = {
     "certificates": 1000,  # [4012551764]
     "fund bill": 3,  # [4013071235]
 }
+OWN_SPELLING = ("transfer", "transfer cancel", "transfer receipt")
 REFUSED = {"refund": 6}
 """Refused calls a second [4013071036]."""
 
@@ -41,8 +42,8 @@ class Limits:
         most = ACCEPTED.get(what)
         refused = self._count(what, "refused", 0)
         if (most and self._count(what, "all", 1) > most) or refused >= REFUSED.get(what, refused + 1):
-            # Transfers spell it their own way, see the endpoint pages.
-            code = "FREQUENCY_LIMIT_EXCEED" if what.startswith("transfer") else "FREQUENCY_LIMITED"
+            # Transfers spell it their own way, their queries do not [4012716434, 4012716437, 4012716458].
+            code = "FREQUENCY_LIMIT_EXCEED" if what in OWN_SPELLING else "FREQUENCY_LIMITED"
             raise Refusal(429, code, f"{what}: too many calls in this second")
 
     def refused(self, what: str) -> None:

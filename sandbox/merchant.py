@@ -13,6 +13,8 @@ PRODUCTS = ("jsapi", "native", "h5", "app", "refund", "transfer")
 ACCOUNTS = ("BASIC", "OPERATION", "FEES")
 USER_ACCOUNTS = ("normal", "abnormal", "closed")
 TRANSFER_STARTS = ("WAIT_USER_CONFIRM", "ACCEPTED", "PROCESSING")
+SETTINGS = ("certificate", "api_v3_key", "registered", "products", "transfer_start", "clock_off", "funds")
+TOP_UPS = "充值/提现"
 START_FUNDS = 100_000_000
 FEE_PER_MILLE = 6
 
@@ -83,7 +85,12 @@ class Merchant:
         return self.users.get(openid) or User(openid)
 
     def change(self, **settings: Any) -> None:
-        """Set any of the attributes above; `funds` replaces single balances. Raises ValueError, changing nothing."""
+        """Set any of SETTINGS; `funds` tops single balances up, or draws on them, so that they are as given.
+
+        Raises ValueError, changing nothing.
+        """
+        if unknown := sorted(set(settings) - set(SETTINGS)):
+            raise ValueError(f"{', '.join(unknown)} cannot be set; what can: {', '.join(SETTINGS)}")
         funds = settings.pop("funds", {})
         for name, allowed in (("certificate", CERTIFICATE_STATES), ("transfer_start", TRANSFER_STARTS)):
             if settings.get(name, allowed[0]) not in allowed:
@@ -99,7 +106,8 @@ class Merchant:
         with self._lock:
             for name, value in settings.items():
                 setattr(self, name, value)
-            self.funds |= funds
+            for account, amount in funds.items():
+                self._set_balance(account, amount)
 
     def know(self, openid: str, real_name: str = "", account: str = "normal") -> User:
         """Say who a user is. Raises ValueError."""
@@ -113,19 +121,23 @@ class Merchant:
     ) -> None:
         """Book `amount` cents into (or, negative, out of) an account."""
         with self._lock:
-            self.funds[account] += amount
-            entry = Entry(
-                self.now(),
-                account,
-                amount,
-                self.funds[account],
-                business,
-                kind,
-                number,
-                flow or f"{number}{next(self._flows):06d}",
-                voucher,
-            )
-            self.entries.append(entry)
+            self._book(account, amount, business, kind, number, voucher, flow)
+
+    def _book(
+        self, account: str, amount: int, business: str, kind: str, number: str, voucher: str, flow: str = ""
+    ) -> None:
+        self.funds[account] += amount
+        flow = flow or f"{number}{next(self._flows):06d}"
+        entry = Entry(
+            self.now(), account, amount, self.funds[account], business, kind, number, flow, voucher
+        )
+        self.entries.append(entry)
+
+    def _set_balance(self, account: str, balance: int) -> None:
+        """By a row of its own, or the balances of the fund-flow bill would not add up [4013071249]."""
+        if difference := balance - self.funds[account]:
+            number = f"1800{int(self.now())}{next(self._flows):06d}"
+            self._book(account, difference, TOP_UPS, "充值" if difference > 0 else "提现", number, number)
 
     def describe(self) -> dict[str, Any]:
         return {

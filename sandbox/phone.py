@@ -9,6 +9,7 @@ from sandbox.clock import rfc3339
 from sandbox.credentials import Credentials
 from sandbox.crypto import verifies
 from sandbox.ledger import IllegalMove, Ledger, Order, Transfer
+from sandbox.server import is_loopback
 
 JSAPI_FIELDS = ("appId", "timeStamp", "nonceStr", "package", "signType", "paySign")
 APP_FIELDS = ("appId", "partnerId", "prepayId", "packageValue", "nonceStr", "timeStamp", "sign")
@@ -43,15 +44,17 @@ class Phone:
         raise IllegalMove(f"WeChat does not know this {way}")
 
     def _sheet(self, order: Order, value: str, openid: str) -> dict[str, Any]:
-        credential = order.credential
+        credential = order.credentials[value]
         if order.state != "NOTPAY":
             raise IllegalMove(f"order {order.number} is {order.state}: it cannot be paid")
-        if value != credential.value and credential.kind == "code_url":
+        if value != order.credential.value and credential.kind == "code_url":
             raise IllegalMove("this code has been replaced by a newer one of the same order")
         if self._ledger.now() > credential.expires:
             raise IllegalMove(f"this {credential.kind} expired at {rfc3339(credential.expires)}")
         if self._ledger.now() > order.pay_until:
             raise IllegalMove("订单已超过商户设置的最晚支付成功时间，请重新发起支付")
+        if credential.kind == "h5_url" and is_loopback(order.body["scene_info"]["payer_client_ip"]):
+            raise IllegalMove("由于商家传入的H5交易参数有误，该笔交易暂时无法完成，请联系商家解决")  # [4012791845]
         payer = order.body.get("payer", {}).get("openid", "")
         if openid and payer and payer != openid:
             raise IllegalMove("only the payer named in the order can pay it")

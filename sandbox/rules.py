@@ -261,14 +261,14 @@ TRANSFER = record(
         "out_bill_no": text(32, pattern=OUT_BILL_NO),
         "transfer_scene_id": text(36),
         "openid": text(64),
-        "transfer_amount": whole(10),
+        "transfer_amount": whole(1),
         "transfer_remark": text(32),
         "transfer_scene_report_infos": items(record({"info_type": text(15), "info_content": text(32)})),
     },
     {
         "user_name": text(1024),
         "notify_url": both(text(256), _notify_url),
-        "user_recv_perception": text(32),
+        "user_recv_perception": text(32, shortest=0),
         "user_recv_style": record({"type": text(32, choices=("CONFIRM_PAGE", "RED_PACKET"))}),
     },
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.crypto import Signer
+from sandbox.errors import NUMERIC, OTHER_NUMERIC
 from sandbox.wire import Answer, Request
 
 STALE = 600  # seconds, well past the five minutes that are allowed
@@ -46,10 +47,10 @@ class Fault:
 Spoil = Callable[[Answer, Signer, Request, Fault], Answer]
 
 
-def _signed(status: int, body: bytes, signer: Signer) -> Answer:
+def _signed(status: int, body: bytes, signer: Signer, numeric: int = OTHER_NUMERIC) -> Answer:
     headers = {
         "Content-Type": "application/json; charset=utf-8",
-        "Request-ID": secrets.token_hex(20).upper() + "-1",
+        "Request-ID": f"{secrets.token_hex(20).upper()}-{numeric}",
     }
     return Answer(status, headers | signer.headers(body), body)
 
@@ -58,8 +59,10 @@ def _error(status: int = 0, code: str = "") -> Spoil:
     """An error answer: always the same, or the one that the fault names."""
 
     def spoil(_: Answer, signer: Signer, __: Request, fault: Fault) -> Answer:
-        body = json.dumps({"code": code or fault.code, "message": "ordered by a fault"}).encode()
-        return _signed(status or fault.status, body, signer)
+        named = code or fault.code
+        body = json.dumps({"code": named, "message": "ordered by a fault"}).encode()
+        answer = _signed(status or fault.status, body, signer, NUMERIC.get(named, OTHER_NUMERIC))
+        return _no_signature(answer) if named == "SIGN_ERROR" else answer  # as the gateway says it
 
     return spoil
 
@@ -84,11 +87,11 @@ def _redirect(_: Answer, __: Signer, request: Request, ___: Fault) -> Answer:
 
 
 def _accepted(_: Answer, signer: Signer, __: Request, ___: Fault) -> Answer:
-    return _signed(202, b"", signer)
+    return _signed(202, b"", signer, 0)
 
 
 def _not_json(_: Answer, signer: Signer, __: Request, ___: Fault) -> Answer:
-    return _signed(200, b"OK, but this is not JSON", signer)
+    return _signed(200, b"OK, but this is not JSON", signer, 0)
 
 
 def _changed(**headers: Callable[[], str]) -> Spoil:

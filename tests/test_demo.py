@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import journal
 from services.order_service import OrderService
 from tests.support import ROOT
+
+# Nothing of the caller's shell, but its sandbox's traffic is checked with all other (tests/openapi).
+BARE = {name: os.environ[name] for name in ("PATH", journal.VARIABLE) if name in os.environ}
 
 
 class RaisingOnPayment(OrderService):
@@ -35,7 +39,7 @@ def play(state: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(state, "--once"),
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **env},
+        env=BARE | env,
         capture_output=True,
         text=True,
         timeout=60,
@@ -76,7 +80,7 @@ def test_the_example_order_service_runs_the_loop(tmp_path):
 
 def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):
     with subprocess.Popen(
-        command(tmp_path), cwd=ROOT, env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE, text=True
+        command(tmp_path), cwd=ROOT, env=BARE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None

@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import NameOID
 
+from sandbox import journal
 from sandbox.crypto import Signer as PlatformSigner
+from sandbox.records import ApiRequest
 from services.wechatpay.client import Client
 from services.wechatpay.signer import Signer
 from services.wechatpay.transport import Transport
@@ -142,6 +144,7 @@ class Host:
         self.seen: list[Seen] = []
         self._answers = list(answers) or [Say()]
         self._lock = threading.Lock()
+        self._journal = journal.opened()
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -155,6 +158,7 @@ class Host:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 seen = Seen(self.command, self.path, headers, body, self.client_address[1], time.monotonic())
+                host.note(seen)
                 say = host.next(seen)
                 time.sleep(say.after)
                 if say.raw:
@@ -182,6 +186,12 @@ class Host:
         self._thread.start()
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def note(self, seen: Seen) -> None:
+        """For the check of all traffic (tests/openapi): the answers are a test's whim, the requests are not."""
+        self._journal(
+            ApiRequest(time.time(), "scripted", seen.method, seen.target, seen.headers, seen.body, fault="scripted")
+        )
 
     def next(self, seen: Seen) -> Say:
         with self._lock:
