@@ -53,7 +53,8 @@ def opener(browser: Browser, shop: Shop) -> Iterator[Opener]:
         return window
 
     yield open_window
-    for context, _, _ in opened:
+    for context, window, _ in opened:
+        window.settle()
         context.close()
     for _, window, forgiven in opened:
         said = [line for line in window.console if not any(part in line for part in forgiven)]

@@ -82,13 +82,30 @@ class Window:
     console: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    _unanswered: set[Any] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(PATIENCE)
         self.page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("request", self._requested)
+        self.page.on("requestfinished", self._answered)
+        self.page.on("requestfailed", self._answered)
         self.page.on("dialog", self._refuse_dialog)
+
+    def _requested(self, request: Any) -> None:
+        self.requests.append(request.url)
+        if not request.url.endswith("/sandbox/events"):  # a stream without an end
+            self._unanswered.add(request)
+
+    def _answered(self, request: Any) -> None:
+        self._unanswered.discard(request)
+
+    def settle(self) -> None:
+        """Wait for all answers: what a test set going must not go on in the next one."""
+        give_up = time.monotonic() + PATIENCE / 1000
+        while self._unanswered and time.monotonic() < give_up:
+            self.page.wait_for_timeout(10)
 
     def _refuse_dialog(self, dialog: Any) -> None:
         self.errors.append(f"a dialog: {dialog.message}")
