@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     env_file = options.state / "function.env"
-    write_private(env_file, _shell(sandbox.env(tokens=True, operatorKey=sandbox.operator_key)))
+    write_private(env_file, _shell(sandbox.whole_env()))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

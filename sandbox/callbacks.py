@@ -201,9 +201,12 @@ class Callbacks:
         else:
             self._send(delivery, path, forwarded, manner)
         notice.acknowledged = notice.acknowledged or delivery.acknowledged
-        self._plan(notice, delivery)
-        self._records.add(delivery)
-        self._records.finished(delivery)
+        with self._lock:
+            forgotten = self._notices.get((notice.kind, notice.number, notice.event_type)) is not notice
+        if not forgotten:  # by a reset, while it was on its way
+            self._plan(notice, delivery)
+            self._records.add(delivery)
+            self._records.finished(delivery)
         return delivery
 
     def _send(self, delivery: Delivery, path: str, forwarded: bool, manner: Manner) -> None:
@@ -225,8 +228,6 @@ class Callbacks:
             return
         what = f"{notice.event_type} of {notice.number}, try {notice.attempts + 1}"
         with self._lock:
-            if self._notices.get((notice.kind, notice.number, notice.event_type)) is not notice:
-                return  # forgotten by a reset meanwhile
             if notice.planned:
                 notice.planned.cancelled = True  # two tries at once must not become two schedules
             notice.planned = self._clock.plan(schedule[notice.attempts - 1], what, lambda: self._try(notice))

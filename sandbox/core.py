@@ -288,6 +288,15 @@ class Sandbox:
             variables |= {"cloudbaseEnvId": credentials.env_id, "cloudbaseAuthUrl": self.url}
         return {name: value for name, value in (variables | overrides).items() if value is not None}
 
+    def whole_env(self, *, public_key: bool = False) -> dict[str, str]:
+        """As `env`, with all that the page needs: tokens, an operator, H5 orders."""
+        return self.env(
+            tokens=True,
+            public_key=public_key,
+            operatorKey=self.operator_key,
+            corsAllowOrigin="https://shop.example",
+        )
+
     # What happens at WeChat Pay
 
     def pay(
@@ -441,7 +450,6 @@ class Sandbox:
 
     def clear_faults(self) -> None:
         self._faults.clear()
-        self._faults_changed()
 
     @property
     def faults(self) -> list[Fault]:
@@ -524,3 +532,4 @@ class Sandbox:
     def _accept(self) -> None:
         for listener in self._listeners.values():
             listener.accept()
+        self._faults_changed()

@@ -42,7 +42,7 @@ def main() -> int:
     sandbox = Sandbox(
         f"http://{address}", state=options.state, port=free_port(options.sandbox_port), running=True, limits=True
     )
-    with sandbox, Function(address, sandbox.env(tokens=True, operatorKey=sandbox.operator_key)) as function:
+    with sandbox, Function(address, sandbox.whole_env()) as function:
         try:
             function.await_start()
             _say(f"WeChat Pay sandbox  {sandbox.url}")

@@ -38,21 +38,8 @@ class Faults:
         status: int | None = None,
     ) -> Fault:
         """Switch a fault on. Raises ValueError, and changes nothing, when the combination makes no sense."""
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}")
-        if host not in HOSTS:
-            raise ValueError(f"host must be one of {', '.join(HOSTS)}")
-        if times is not None and times < 1:
-            raise ValueError("times must be 1 or more, or left out")
+        _check(kind, times, host, path, processed, seconds)
         nature = KINDS[kind]
-        if kind == "refuse" and (times is not None or path):
-            raise ValueError("refuse closes the whole port until cleared: times and path do not apply")
-        if processed is not None and nature.processed is None:
-            raise ValueError(f"processed does not apply to {kind}: it spoils the true answer")
-        if seconds is not None and not nature.seconds:
-            raise ValueError(f"seconds does not apply to {kind}")
-        if seconds is not None and not 0 < seconds <= 600:
-            raise ValueError("seconds must be above 0 and at most 600")
         if processed is None:
             processed = nature.processed is not False
         seconds = seconds or nature.seconds
@@ -62,12 +49,27 @@ class Faults:
             self._faults.append(fault)
         if kind == "refuse":
             self._on_refuse(host)
+            if seconds:
+                ending = threading.Timer(seconds, self._end, (fault,))
+                ending.daemon = True
+                ending.start()
         return fault
 
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
         self._on_clear()
+
+    def _end(self, fault: Fault) -> None:
+        """Open what `fault` closed, unless it was cleared before; what others closed stays closed."""
+        with self._lock:
+            if fault not in self._faults:
+                return
+            self._faults.remove(fault)
+            left = [other.host for other in self._faults if other.kind == "refuse"]
+        self._on_clear()
+        for host in left:
+            self._on_refuse(host)
 
     def active(self) -> list[Fault]:
         with self._lock:
@@ -117,3 +119,24 @@ def _error(kind: str, code: str, status: int | None) -> tuple[str, int]:
     if status not in (None, *DOCUMENTED[code]):
         raise ValueError(f"status of {code} must be {' or '.join(map(str, DOCUMENTED[code]))}")
     return code, status or DOCUMENTED[code][0]
+
+
+def _check(
+    kind: str, times: int | None, host: str, path: str, processed: bool | None, seconds: float | None
+) -> None:
+    """Raises ValueError on a combination that makes no sense."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+    if host not in HOSTS:
+        raise ValueError(f"host must be one of {', '.join(HOSTS)}")
+    if times is not None and times < 1:
+        raise ValueError("times must be 1 or more, or left out")
+    nature = KINDS[kind]
+    if kind == "refuse" and (times is not None or path):
+        raise ValueError("refuse closes the whole port until cleared or for seconds: times and path do not apply")
+    if processed is not None and nature.processed is None:
+        raise ValueError(f"processed does not apply to {kind}: it spoils the true answer")
+    if seconds is not None and not nature.seconds and kind != "refuse":
+        raise ValueError(f"seconds does not apply to {kind}")
+    if seconds is not None and not 0 < seconds <= 600:
+        raise ValueError("seconds must be above 0 and at most 600")

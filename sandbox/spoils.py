@@ -26,7 +26,7 @@ class Fault:
     host       "main", "backup" or "any"
     path       only requests whose target holds this text
     processed  whether the business action takes place although its answer is spoilt
-    seconds    of a latency or of a slow body
+    seconds    of a latency or of a slow body; after which a closed port opens again, 0: not by itself
     code       of an `error`, one of errors.DOCUMENTED, and its `status`
     """
 

@@ -245,16 +245,11 @@ def _play_all(names: Iterable[str], key_mode: str) -> None:
     address = f"127.0.0.1:{free_port(0)}"
     with (
         Sandbox(f"http://{address}", "gateway", key_mode) as sandbox,
-        Function(address, stage_env(sandbox)) as function,
+        Function(address, sandbox.whole_env(public_key=True)) as function,
     ):
         function.await_start()
         for name in names:
             play(name, sandbox, _say)
-
-
-def stage_env(sandbox: Sandbox) -> dict[str, str]:
-    """The function's variables on a stage: with the public key also before the switch-over to it has begun."""
-    return sandbox.env(tokens=True, public_key=True, operatorKey=sandbox.operator_key)
 
 
 def _title(name: str) -> str:

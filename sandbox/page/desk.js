@@ -12,7 +12,8 @@ const DURATION = /^(?:\d+(?:\.\d+)?[smhd])+$/;
 const clockResult = new Result($('clock-result'));
 const faultsResult = new Result($('faults-result'));
 const expertResult = new Result($('expert-result'));
-const TIMED = ['latency', 'slow_body'];
+const TIMED = ['latency', 'slow_body', 'refuse'];
+const CLOSED_SECONDS = 30;
 const FACTS = [
   ...['url', 'backup_url', 'https_url', 'ca', 'sign_mode', 'key_mode', 'forward_path'],
   ...['merchant_id', 'app_id', 'service_app_id'],
@@ -88,8 +89,8 @@ async function addFault() {
   if (path) {
     body.path = path;
   }
-  if (seconds && TIMED.includes(kind)) {
-    body.seconds = Number(seconds);
+  if (TIMED.includes(kind) && (seconds || kind === 'refuse')) {
+    body.seconds = Number(seconds) || CLOSED_SECONDS;
   }
   if (kind === 'error') {
     body.code = $('fault-code').value.trim();
@@ -153,13 +154,12 @@ function renderFaultForm() {
   show($('fault-seconds-field'), TIMED.includes(kind));
   show($('fault-code-field'), kind === 'error');
   show($('fault-status-field'), kind === 'error');
-  // A closed port counts no requests and sees no paths. The main one would take this page with it.
+  // A closed port counts no requests and sees no paths. The main one takes this page with it: never without an end.
   const refuses = kind === 'refuse';
   show($('fault-refuse-hint'), refuses);
   show($('fault-times-hint'), !refuses);
-  if ($('fault-host').disabled !== refuses) {
-    $('fault-host').disabled = refuses;
-    $('fault-host').value = refuses ? 'backup' : 'any';
+  if (refuses && !$('fault-seconds').value.trim()) {
+    $('fault-seconds').value = String(CLOSED_SECONDS);
   }
   for (const field of [$('fault-times'), $('fault-path')]) {
     field.disabled = refuses;

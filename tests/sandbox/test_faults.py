@@ -298,3 +298,28 @@ def test_a_fault_that_makes_no_sense_is_refused(box, options):
     with pytest.raises(ValueError, match=next(reversed(options))):
         box.fault(**options)
     assert box.faults == []
+
+
+def test_a_port_that_is_closed_for_seconds_opens_again_alone(merchant, box):
+    box.fault("refuse", host="main", seconds=0.3)
+    box.fault("refuse", host="backup")
+    for base in (box.url, box.backup_url):
+        with pytest.raises(ConnectionRefusedError):
+            merchant.send("POST", PREPAY, merchant.order(), base=base)
+    deadline = time.monotonic() + 5
+    while len(box.faults) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [fault.host for fault in box.faults] == ["backup"]
+    assert merchant.send("POST", PREPAY, merchant.order()).status == 200
+    with pytest.raises(ConnectionRefusedError):
+        merchant.send("POST", PREPAY, merchant.order(), base=box.backup_url)
+
+
+def test_a_cleared_port_stays_open_when_its_seconds_are_over(merchant, box):
+    box.fault("refuse", host="main", seconds=0.2)
+    box.clear_faults()
+    box.fault("refuse", host="main")
+    time.sleep(0.4)
+    with pytest.raises(ConnectionRefusedError):
+        merchant.send("POST", PREPAY, merchant.order())
+    assert len(box.faults) == 1

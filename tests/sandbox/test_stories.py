@@ -12,13 +12,16 @@ import pytest
 
 from sandbox import Credentials, Sandbox
 from sandbox.function import NotAsExpected
-from sandbox.stories import STORIES, SWITCHING, play, stage_env
+from sandbox.stories import STORIES, SWITCHING, play
 from tests.support import ROOT, gunicorn
 
 
 @contextmanager
 def staged(credentials: Credentials, key_mode: str, log) -> Iterator[Sandbox]:
-    with Sandbox(key_mode=key_mode, credentials=credentials) as box, gunicorn(stage_env(box), log) as function:
+    with (
+        Sandbox(key_mode=key_mode, credentials=credentials) as box,
+        gunicorn(box.whole_env(public_key=True), log) as function,
+    ):
         box.function = function.url
         yield box
 

@@ -313,14 +313,18 @@ def test_a_fault_shows_at_the_request_that_it_spoilt(shop: Shop, window: Window)
     expect(rows.nth(1)).to_contain_text("Wechatpay-Signature")
 
 
-def test_closing_a_port_does_not_take_the_page_away(shop: Shop, window: Window):
-    window.visit()
+def test_a_closed_port_opens_again_by_itself_and_the_page_comes_back(shop: Shop, opener: Opener):
+    window = opener(forgiven=("ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY")).visit()
     window.id("tab-faults").click()
     window.id("fault-kind").select_option("refuse")
     expect(window.id("fault-refuse-hint")).to_be_visible()
+    expect(window.id("fault-seconds")).to_have_value("30")
+    window.id("fault-seconds").fill("1")
     window.button("Switch on").click()
-    expect(window.id("faults")).to_contain_text("backup")
-    assert [(fault.kind, fault.host) for fault in shop.box.faults] == [("refuse", "backup")]
+    expect(window.page.locator("#live")).to_have_attribute("data-live", "lost")
+    expect(window.page.locator("#live")).to_have_attribute("data-live", "live", timeout=20_000)
+    expect(window.id("faults-none")).to_be_visible()
+    assert shop.box.faults == []
 
 
 def test_every_kind_of_fault_has_words(shop: Shop, window: Window):

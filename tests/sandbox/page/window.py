@@ -67,7 +67,7 @@ class Shop:
 @contextmanager
 def open_shop(log: Path, credentials: Credentials | None = None, port: int = 0) -> Iterator[Shop]:
     with Sandbox(credentials=credentials, port=port) as box:
-        variables = box.env(tokens=True, operatorKey=box.operator_key, corsAllowOrigin="https://shop.example")
+        variables = box.whole_env()
         with gunicorn(variables, log) as function:
             box.function = function.url
             yield Shop(box, function)
