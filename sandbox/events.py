@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 HEARTBEAT = 15.0
+LOOK = 1.0
+"""Seconds between looks whether the listener is still there."""
 WAITING = 2000
 """Events that a slow listener may be behind; then it is told to fetch everything anew."""
 
@@ -17,7 +20,7 @@ class Events:
     """A publisher. `publish` never waits, and builds nothing while nobody listens."""
 
     def __init__(self) -> None:
-        self._listeners: set[queue.Queue[tuple[str, Any] | None]] = set()
+        self._listeners: set[Listener] = set()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -31,49 +34,68 @@ class Events:
         made = content()
         with self._lock:
             for listener in self._listeners:
-                try:
-                    listener.put_nowait((name, made))
-                except queue.Full:
-                    _empty(listener)
-                    listener.put_nowait(("lag", {}))
+                listener.put(name, made)
 
-    def listen(self, first: Callable[[], Any]) -> Iterator[bytes]:
-        """The stream of one listener, beginning with the state of things."""
-        mine: queue.Queue[tuple[str, Any] | None] = queue.Queue(WAITING)
+    def listen(self, first: Callable[[], Any]) -> Listener:
+        """A stream that begins with the state of things. It listens from now on, not from its first piece."""
+        listener = Listener(self._leave)
         with self._lock:
+            listener.put("state", first())
+            self._listeners.add(listener)
             if self._closed:
-                return
-            self._listeners.add(mine)
-        try:
-            yield _event("state", first())
-            while True:
-                try:
-                    news = mine.get(timeout=HEARTBEAT)
-                except queue.Empty:
-                    yield b": still here\n\n"
-                    continue
-                if news is None:
-                    return
-                yield _event(*news)
-        finally:
-            with self._lock:
-                self._listeners.discard(mine)
+                listener.end()
+        return listener
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             for listener in self._listeners:
-                _empty(listener)
-                listener.put_nowait(None)
+                listener.end()
+
+    def _leave(self, listener: Listener) -> None:
+        with self._lock:
+            self._listeners.discard(listener)
 
 
-def _empty(listener: queue.Queue[tuple[str, Any] | None]) -> None:
-    while True:
+class Listener(Iterator[bytes]):
+    """The pieces of one stream; an empty piece only asks whether anybody still reads."""
+
+    def __init__(self, leave: Callable[[Listener], None]) -> None:
+        self._leave = leave
+        self._waiting: queue.Queue[tuple[str, Any] | None] = queue.Queue(WAITING)
+        self._last = time.monotonic()
+
+    def __next__(self) -> bytes:
         try:
-            listener.get_nowait()
+            news = self._waiting.get(timeout=LOOK)
         except queue.Empty:
-            return
+            if time.monotonic() - self._last < HEARTBEAT:
+                return b""
+            self._last = time.monotonic()
+            return b": still here\n\n"
+        if news is None:
+            raise StopIteration
+        self._last = time.monotonic()
+        name, content = news
+        return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
 
+    def close(self) -> None:
+        self._leave(self)
 
-def _event(name: str, content: Any) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+    def put(self, name: str, content: Any) -> None:
+        try:
+            self._waiting.put_nowait((name, content))
+        except queue.Full:
+            self._empty()
+            self._waiting.put_nowait(("lag", {}))
+
+    def end(self) -> None:
+        self._empty()
+        self._waiting.put_nowait(None)
+
+    def _empty(self) -> None:
+        while True:
+            try:
+                self._waiting.get_nowait()
+            except queue.Empty:
+                return
