@@ -43,9 +43,10 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._era = 0  # what a clear() ends: an advance under way must not carry into the next
         self._plans: list[Plan] = []
         self._serials = itertools.count()
-        self._news = threading.Condition()  # guards the plans; a sooner one wakes the runner
+        self._news = threading.Condition()  # guards all of this; a sooner plan wakes the runner
         self._turn = threading.RLock()  # one plan at a time
         self._runner: threading.Thread | None = None
         self.moved: Callable[[], None] = lambda: None
@@ -71,12 +72,13 @@ class Clock:
             raise ValueError("the clock only moves forward, by at most 400 days at a time")
         happened: list[Plan] = []
         with self._turn:
-            target = self.now() + seconds
-            while plan := self._due(target):
-                self._ahead += max(0.0, plan.time - self.now())
+            era, target = self._era, self.now() + seconds
+            while plan := self._due(target, era):
                 plan.action()
                 happened.append(plan)
-            self._ahead += max(0.0, target - self.now())
+            with self._news:
+                if self._era == era:
+                    self._reach(target)
         self.moved()
         return happened
 
@@ -101,14 +103,20 @@ class Clock:
         with self._news:
             self._plans.clear()
             self._ahead = 0.0
+            self._era += 1
 
-    def _due(self, moment: float) -> Plan | None:
+    def _due(self, moment: float, era: int) -> Plan | None:
+        """The next plan up to `moment`; it is its time then."""
         with self._news:
-            while self._plans and self._plans[0].time <= moment:
+            while self._era == era and self._plans and self._plans[0].time <= moment:
                 plan = heapq.heappop(self._plans)
                 if not plan.cancelled:
+                    self._reach(plan.time)
                     return plan
             return None
+
+    def _reach(self, moment: float) -> None:
+        self._ahead += max(0.0, moment - self.now())
 
     def _run(self) -> None:
         while True:
@@ -119,15 +127,18 @@ class Clock:
                     self._news.wait(min(1.0, self._plans[0].time - self.now()) if self._plans else None)
                     continue
             with self._turn:
-                if plan := self._due(self.now()):
+                if plan := self._due(self.now(), self._era):
                     plan.action()
 
 
 def duration(text: str) -> float:
-    """Seconds of "45s", "10m", "2h", "1d" or "1h30m". Raises ValueError."""
+    """Seconds of "45s", "10m", "2h", "1d" or "1h30m", at most 400 days. Raises ValueError."""
     if not _DURATION.fullmatch(text):
         raise ValueError('a duration looks like "45s", "10m", "2h", "1d" or "1h30m"')
-    return sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[\d.]+[smhd]", text))
+    seconds = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[\d.]+[smhd]", text))
+    if seconds > FURTHEST:
+        raise ValueError("a duration is at most 400 days")
+    return seconds
 
 
 def rfc3339(moment: float) -> str:

@@ -72,7 +72,8 @@ class Phone:
         }
 
     def _confirmation(self, transfer: Transfer, openid: str) -> dict[str, Any]:
-        if transfer.state != "WAIT_USER_CONFIRM":
+        """Once the user has confirmed, the page may be opened again until the money has arrived [4012715211]."""
+        if transfer.state not in ("WAIT_USER_CONFIRM", "TRANSFERING"):
             raise IllegalMove(f"transfer {transfer.number} is {transfer.state}: there is nothing to confirm")
         if openid and openid != transfer.body["openid"]:
             raise IllegalMove("only the payee can confirm a transfer")
