@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
             options.state,
             address=options.host,
             port=options.port,
-            backup_port=options.backup_port,
-            https_port=options.https_port,
+            backup_port=options.port and options.backup_port,
+            https_port=options.port and options.https_port,
             forward_path=options.forward_path or None,
             running=not options.manual_clock,
             limits=not options.no_limits,
@@ -67,13 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         "`python -m sandbox play` tells stories instead.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--port", type=int, default=8900, help="main host and control API; 0 takes a free one"
-    )
-    parser.add_argument("--backup-port", type=int, default=8901, help="backup host; 0 takes a free one")
-    parser.add_argument(
-        "--https-port", type=int, default=8943, help="both hosts over TLS; 0 takes a free one"
-    )
+    parser.add_argument("--port", type=_port, default=8900, help="main host and control API; 0 takes free ones for all")
+    parser.add_argument("--backup-port", type=_port, default=8901, help="backup host; 0 takes a free one")
+    parser.add_argument("--https-port", type=_port, default=8943, help="both hosts over TLS; 0 takes a free one")
     parser.add_argument("--function", default="http://127.0.0.1:9000", help="base URL of the function")
     parser.add_argument(
         "--sign-mode",
@@ -110,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
         help="needed with a --host that others can reach",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError("no port")
+    return port
 
 
 def _shell(variables: dict[str, str]) -> str:

@@ -101,6 +101,7 @@ class Api:
             key=self._merchant_key,
         )
         record.verified = True
+        # Whether a wrong one is noticed where nothing is encrypted is not documented.
         serial = request.headers.get("wechatpay-serial")
         if serial is not None and self._keys.decrypting(serial) is None:
             raise bad_serial("平台证书序列号Wechatpay-Serial错误")

@@ -36,9 +36,12 @@ SCHEDULES: dict[str, tuple[int, ...]] = {
         *[3 * _HOUR] * 3,
         *[6 * _HOUR] * 2,
     ),
-    "transfer": (0, *[15] * 10, *[300] * 10, *[1800] * 44),
+    "transfer": (*[15] * 10, *[300] * 10, *[1800] * 44),
 }
-"""Seconds to wait before each repetition [4012791861, 4012712115]."""
+"""Seconds to wait before each repetition [4012791861, 4012712115].
+
+The page of transfers counts 65 with one "0s" first: read as the first delivery itself.
+"""
 SCHEDULES["refund"] = SCHEDULES["order"]
 
 KINDS = ("order", "refund", "transfer")
@@ -86,6 +89,7 @@ class Notice:
     kind: str
     number: str
     event_type: str
+    occurrence: str
     event_id: str
     plaintext: dict[str, Any]
     created: float
@@ -93,6 +97,7 @@ class Notice:
     forwarded: bool
     manner: Manner = field(default_factory=Manner)
     attempts: int = 0
+    before_manner: int = 0  # attempts that were made in another manner
     acknowledged: bool = False
     planned: Plan | None = None
 
@@ -150,21 +155,24 @@ class Callbacks:
         if (not notify_url.path and not manner.path) or not self._ledger.merchant.api_v3_key:
             return []
         event_type = event_type_of(kind, plaintext)
+        # A refund may turn ABNORMAL more than once; each time is a notification of its own.
+        occurrence = f"{event_type} {_times_become(self._thing(kind, number))}"
         with self._lock:
-            notice = self._notices.get((kind, number, event_type))
+            notice = self._notices.get((kind, number, occurrence))
             if notice is None:
                 notice = Notice(
                     kind,
                     number,
                     event_type,
+                    occurrence,
                     new_event_id(),
                     plaintext,
                     self._ledger.now(),
                     notify_url.path,
                     notify_url.hostname == INTEGRATION_HOST,
                 )
-                self._notices[kind, number, event_type] = notice
-            notice.manner = manner
+                self._notices[kind, number, occurrence] = notice
+            notice.manner, notice.before_manner = manner, notice.attempts
         return [self._try(notice)]
 
     def _try(self, notice: Notice) -> Delivery:
@@ -179,7 +187,8 @@ class Callbacks:
         headers, body = self.builder.notification(
             notice.kind, notice.plaintext, key=manner.key, event_id=notice.event_id, created=notice.created
         )
-        if manner.probe and notice.attempts == 1:
+        tries = notice.attempts - notice.before_manner
+        if manner.probe and tries == 1:
             headers["Wechatpay-Signature"] = PROBE + headers["Wechatpay-Signature"][len(PROBE) :]
         delivery = Delivery(
             self._ledger.now(),
@@ -196,13 +205,13 @@ class Callbacks:
         )
         if not self._ledger.merchant.api_v3_key:
             delivery.lost, delivery.error = True, "not sent: the merchant has no APIv3 key any more"
-        elif manner.lose == ALL or notice.attempts <= manner.lose:
+        elif manner.lose == ALL or tries <= manner.lose:
             delivery.lost, delivery.error = True, "lost on the way"
         else:
             self._send(delivery, path, forwarded, manner)
         notice.acknowledged = notice.acknowledged or delivery.acknowledged
         with self._lock:
-            forgotten = self._notices.get((notice.kind, notice.number, notice.event_type)) is not notice
+            forgotten = self._notices.get((notice.kind, notice.number, notice.occurrence)) is not notice
         if not forgotten:  # by a reset, while it was on its way
             self._plan(notice, delivery)
             self._records.add(delivery)
@@ -244,3 +253,10 @@ class Callbacks:
         if number not in kept[kind]:
             raise IllegalMove(f"there is no {kind} {number}")
         return kept[kind][number]
+
+
+def _times_become(thing: Order | Refund | Transfer) -> int:
+    """How often a thing has become what it is now, or was paid."""
+    told = "SUCCESS" if isinstance(thing, Order) else thing.state
+    states = [step.state for step in thing.life]
+    return sum(state == told != before for before, state in zip(["", *states], states, strict=False))

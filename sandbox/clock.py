@@ -11,6 +11,7 @@ import itertools
 import re
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -115,6 +116,12 @@ class Clock:
                     return plan
             return None
 
+    def _happen(self, plan: Plan) -> None:
+        try:
+            plan.action()
+        except Exception:  # noqa: BLE001 - one plan that fails must not be the last that happens
+            traceback.print_exc()
+
     def _reach(self, moment: float) -> None:
         self._ahead += max(0.0, moment - self.now())
 
@@ -128,7 +135,7 @@ class Clock:
                     continue
             with self._turn:
                 if plan := self._due(self.now(), self._era):
-                    plan.action()
+                    self._happen(plan)
 
 
 def duration(text: str) -> float:

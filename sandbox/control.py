@@ -290,7 +290,8 @@ def _check_switches(fields: Mapping[str, Any]) -> None:
         parts = urlsplit(fields["function"])
         if parts.scheme != "http" or not parts.hostname or not parts.port:
             raise ValueError("function must be a URL like http://127.0.0.1:9000")
-    if "/" not in (fields.get("forward_path") or "/")[:1]:
+    path = fields.get("forward_path")
+    if path is not None and not path.startswith("/"):
         raise ValueError("forward_path must begin with /, or be null")
     if "rotate" in fields and "switch_over" in fields:
         raise ValueError("rotate and switch_over exclude each other")
@@ -303,6 +304,8 @@ def _fields(request: Request, action: str, *required: str) -> dict[str, Any]:
     known = _FIELDS[action]
     try:
         body = json.loads(request.body) if request.body else {}
+        # What cannot be written again (half a character, a number beyond all bounds) would come out somewhere later.
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):

@@ -90,7 +90,7 @@ class Sandbox:
         self._files = Files(self.ledger, credentials.merchant_id)
         self._requests: Records[ApiRequest] = Records()
         self._deliveries: Records[Delivery] = Records()
-        self._faults = Faults(self._refuse, self._accept)
+        self._faults = Faults(self._refuse)
         self._callbacks = Callbacks(
             credentials, self.keys, self.ledger, self.clock, self._deliveries, function, forward_path
         )
@@ -99,9 +99,9 @@ class Sandbox:
             credentials, self.keys, self.ledger, self._faults, self._requests, self._limits, self._files
         )
         self._publish()
-        self.limits = limits
-        if running:
-            self.clock.run()
+        self._given = {"limits": limits, "running": running, "forward_path": forward_path}
+        for name, value in self._given.items():
+            setattr(self, name, value)
         self._control = Control(self)
         self._listeners: dict[str, Listener] = {}
         # Credentials in memory only leave nothing behind, nor does what belongs to them.
@@ -119,7 +119,7 @@ class Sandbox:
     # Life
 
     def start(self) -> Sandbox:
-        self._accept()
+        self._refuse(set())
         return self
 
     def close(self) -> None:
@@ -140,9 +140,12 @@ class Sandbox:
         self.close()
 
     def reset(self) -> None:
-        """Forget orders, refunds, transfers, records, faults, switches and the time; keep credentials and ports."""
+        """Forget everything but credentials, ports and `function`; switches are again as they were at the start."""
         self.clock.clear()
         self.clear_faults()
+        self._faults.interrupt()
+        for name, value in self._given.items():
+            setattr(self, name, value)
         for part in (
             self._course,
             self._callbacks,
@@ -317,6 +320,8 @@ class Sandbox:
         This and the next three raise ledger.IllegalMove (a ValueError) when the state does not allow it.
         """
         how = Manner(**manner)
+        if after is not None and twice:
+            raise ValueError("after and twice exclude each other")
         if after is not None:
             self._pay_later(out_trade_no, duration(after), openid, deliver, how)
             return []
@@ -422,7 +427,7 @@ class Sandbox:
     ) -> outbound.Reply:
         """Call the function as wx.cloud.callHTTPFunction does; `headers` are the mini program's own."""
         injected = {"x-wx-source": source, "x-wx-openid": openid, "x-wx-appid": self.credentials.app_id}
-        own = {"Content-Type": "application/json", **(headers or {})}
+        own = {"content-type": "application/json", **{name.lower(): value for name, value in (headers or {}).items()}}
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
         return outbound.post(self.function, path, own | injected, encoded, FUNCTION_TIMEOUT)
 
@@ -518,18 +523,16 @@ class Sandbox:
             "orders": len(self.ledger.orders),
             "refunds": len(self.ledger.refunds),
             "transfers": len(self.ledger.transfers),
-            "requests": len(self.requests),
-            "deliveries": len(self.deliveries),
+            "requests": len(self._requests),
+            "deliveries": len(self._deliveries),
+            "last_request": self._requests.last,
+            "last_delivery": self._deliveries.last,
         }
 
     def describe_faults(self) -> dict[str, Any]:
         return {"faults": [fault.describe() for fault in self.faults], "kinds": list(KINDS)}
 
-    def _refuse(self, host: str) -> None:
+    def _refuse(self, hosts: set[str]) -> None:
         for listener in self._listeners.values():
-            listener.refuse(*(() if host == "any" else (host,)))
-
-    def _accept(self) -> None:
-        for listener in self._listeners.values():
-            listener.accept()
+            listener.refuse(hosts)
         self._faults_changed()

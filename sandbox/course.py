@@ -35,7 +35,8 @@ class Course:
         self._plans: dict[Thing, list[Plan]] = {}
 
     def clear(self) -> None:
-        self._plans.clear()
+        with self._ledger.lock:
+            self._plans.clear()
 
     def follow(self, thing: Thing) -> None:
         """To be called with everything that was made or moved: what was planned for it is planned anew."""
@@ -82,10 +83,11 @@ class Course:
         """It stays PROCESSING for as long as the operation account is too low [4012715211]."""
 
         def happen() -> None:
-            if transfer.amount <= self._ledger.merchant.funds["OPERATION"]:
-                self._move(transfer, "WAIT_USER_CONFIRM")
-            elif transfer in self._plans:
-                self._plans[transfer].append(self._lock_funds(transfer, MINUTE))
+            with self._ledger.lock:
+                if transfer.amount <= self._ledger.merchant.funds["OPERATION"]:
+                    self._move(transfer, "WAIT_USER_CONFIRM")
+                elif transfer in self._plans:
+                    self._plans[transfer].append(self._lock_funds(transfer, MINUTE))
 
         return self._clock.plan(delay, f"transfer {transfer.number} becomes WAIT_USER_CONFIRM", happen)
 
@@ -95,11 +97,13 @@ class Course:
         return self._clock.plan(delay, what, lambda: self._move(thing, end, reason))
 
     def _move(self, thing: Refund | Transfer, state: str, reason: str = "") -> None:
-        with contextlib.suppress(IllegalMove):  # somebody else moved it at this very moment, or it was forgotten
+        with self._ledger.lock, contextlib.suppress(IllegalMove):  # somebody else moved it at this very moment
+            if thing not in self._plans:
+                return  # forgotten by a reset
             if isinstance(thing, Refund):
                 self._ledger.settle_refund(thing.number, state)
-                self._tell("refund", thing.number)
             else:
                 self._ledger.move_transfer(thing.number, state, reason)
-                if not TRANSFER_MOVES[state]:
-                    self._tell("transfer", thing.number)
+            told = not isinstance(thing, Transfer) or not TRANSFER_MOVES[state]
+        if told:
+            self._tell("refund" if isinstance(thing, Refund) else "transfer", thing.number)

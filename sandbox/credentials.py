@@ -68,9 +68,9 @@ class Credentials:
             ]
         )
 
-        def certified(name: str) -> Certified:
+        def certified(name: str, years_old: int = 0) -> Certified:
             key = new_key()
-            return Certified(key, _certificate(name, key, root, root_key))
+            return Certified(key, _certificate(name, key, root, root_key, years_old))
 
         merchant_id = "19" + _random(_DIGITS, 8)
         return cls(
@@ -83,7 +83,8 @@ class Credentials:
             token_key_id=secrets.token_hex(8),
             merchant=certified(merchant_id),
             public_key=new_key(),
-            platform=(certified("Tenpay.com sign"), certified("Tenpay.com sign")),
+            # The one that is to be replaced is older: sensitive fields go to the newest [4012551764].
+            platform=(certified("Tenpay.com sign", years_old=4), certified("Tenpay.com sign")),
             token_key=new_key(),
         )
 
@@ -163,9 +164,9 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _certificate(
-    name: str, key: RSAPrivateKey, issuer: x509.Name, issuer_key: RSAPrivateKey
+    name: str, key: RSAPrivateKey, issuer: x509.Name, issuer_key: RSAPrivateKey, years_old: int
 ) -> x509.Certificate:
-    now = datetime.now(timezone.utc)
+    begin = datetime.now(timezone.utc) - timedelta(days=365 * years_old, minutes=5)
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -173,8 +174,8 @@ def _certificate(
         .public_key(key.public_key())
         # The highest allowed bit is set so that the serial always has its 40 hex digits.
         .serial_number(secrets.randbits(158) | 1 << 158)
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=5 * 365))
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=5 * 365))
         .sign(issuer_key, hashes.SHA256())
     )
 

@@ -38,10 +38,10 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=ROOT / ".sandbox", help="folder of the invented credentials")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    sandbox = Sandbox(state=options.state, port=free_port(options.sandbox_port), running=True, limits=True)
+    # Only now, when the sandbox has its ports, is a free one free.
     address = f"127.0.0.1:{free_port(options.port)}"
-    sandbox = Sandbox(
-        f"http://{address}", state=options.state, port=free_port(options.sandbox_port), running=True, limits=True
-    )
+    sandbox.function = f"http://{address}"
     with sandbox, Function(address, sandbox.whole_env()) as function:
         try:
             function.await_start()
@@ -53,7 +53,7 @@ def main() -> int:
             _play(sandbox, function)
         except NotAsExpected as fault:
             _say(f"\nFAILED: {fault}\n\nThe function's last log lines:")
-            _say("\n".join(function.lines[-12:]))
+            _say("\n".join(list(function.lines)[-12:]))
             return 1
         _say("\nThe whole loop went as expected.")
         if not options.once:

@@ -15,15 +15,17 @@ HOSTS = ("any", "main", "backup")
 
 
 class Faults:
-    """The switches. `on_refuse(host)` has to close ports, `on_clear()` to open them again."""
+    """The switches. `on_change(hosts)` has to close exactly the ports of these hosts, and to open the others."""
 
-    def __init__(self, on_refuse: Callable[[str], None], on_clear: Callable[[], None]) -> None:
-        self._on_refuse = on_refuse
-        self._on_clear = on_clear
+    def __init__(self, on_change: Callable[[set[str]], None]) -> None:
+        self._on_change = on_change
         self._faults: list[Fault] = []
-        self._lock = threading.Lock()
+        # Held while ports open and close, so that they always end as the list says.
+        self._lock = threading.RLock()
         self._ids = itertools.count(1)
+        self._timers: list[threading.Timer] = []
         self._closing = threading.Event()
+        self._waking = threading.Event()
 
     def add(
         self,
@@ -47,29 +49,29 @@ class Faults:
         fault = Fault(kind, times, host, path, processed, seconds, next(self._ids), code, status)
         with self._lock:
             self._faults.append(fault)
-        if kind == "refuse":
-            self._on_refuse(host)
-            if seconds:
+            self._changed()
+            if kind == "refuse" and seconds:
                 ending = threading.Timer(seconds, self._end, (fault,))
                 ending.daemon = True
                 ending.start()
+                self._timers.append(ending)
         return fault
 
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
-        self._on_clear()
+            self._changed()
 
     def _end(self, fault: Fault) -> None:
-        """Open what `fault` closed, unless it was cleared before; what others closed stays closed."""
+        """What was closed for some seconds, unless it was cleared before."""
         with self._lock:
-            if fault not in self._faults:
-                return
-            self._faults.remove(fault)
-            left = [other.host for other in self._faults if other.kind == "refuse"]
-        self._on_clear()
-        for host in left:
-            self._on_refuse(host)
+            if fault in self._faults:
+                self._faults.remove(fault)
+                self._changed()
+
+    def _changed(self) -> None:
+        refused = {fault.host for fault in self._faults if fault.kind == "refuse"}
+        self._on_change({"main", "backup"} if "any" in refused else refused)
 
     def active(self) -> list[Fault]:
         with self._lock:
@@ -97,11 +99,20 @@ class Faults:
         return delays, spoiling
 
     def wait(self, seconds: float) -> bool:
-        """Sleep; True when the sandbox is closing instead."""
-        return self._closing.wait(seconds)
+        """Sleep; True when the sandbox is closing or was emptied instead."""
+        return self._waking.wait(seconds) or self._closing.is_set()
+
+    def interrupt(self) -> None:
+        """End what is waiting: a request of before must not act in what comes after."""
+        waiting, self._waking = self._waking, threading.Event()
+        waiting.set()
 
     def close(self) -> None:
+        with self._lock:
+            for timer in self._timers:
+                timer.cancel()
         self._closing.set()
+        self._waking.set()
 
     def spoil(self, fault: Fault, answer: Answer, signer: Signer, request: Request) -> Answer:
         return KINDS[fault.kind].spoil(answer, signer, request, fault)

@@ -189,7 +189,7 @@ class Files:
             "退款金额": _yuan(refund.amount),
             "退款类型": "ORIGINAL",
             "退款状态": REFUND_WORDS[state_at(refund, generated)],
-            "手续费": _yuan(-fee_of(refund.amount)),
+            "手续费": _yuan(-refund.fee),
             "申请退款金额": _yuan(refund.amount),
         }
 
@@ -256,8 +256,10 @@ class Files:
 
     def _token(self, content: bytes, lifetime: float) -> str:
         token = secrets.token_urlsafe(32)
+        now = self._ledger.now()
         with self._lock:
-            self._tokens[token] = (content, self._ledger.now() + lifetime)
+            self._tokens = {kept: entry for kept, entry in self._tokens.items() if entry[1] >= now}
+            self._tokens[token] = (content, now + lifetime)
         return token
 
     def _receivable(self, number: str) -> None:

@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Variables of the caller's shell that the function gets too: one's own order service can be tried.
 PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "logLevel")
+KEPT_LINES = 5000
 
 
 class NotAsExpected(Exception):
@@ -28,7 +30,7 @@ class Function:
 
     def __init__(self, address: str, env: dict[str, str]) -> None:
         self.url = f"http://{address}"
-        self.lines: list[str] = []
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self.default_orders = not passed_on.get("orderService")
         self._process = subprocess.Popen(
@@ -52,6 +54,7 @@ class Function:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
     def await_start(self) -> None:
         give_up = time.monotonic() + 20

@@ -63,7 +63,7 @@ class Gateway:
             return _refused(400, "FUNCTION_PARAM_INVALID", "an HTTP function needs ?webfn=true")
         try:
             is_object = isinstance(json.loads(request.body), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             is_object = False
         if not is_object:
             return _refused(400, "FUNCTION_PARAM_INVALID", "the body must be a JSON object")

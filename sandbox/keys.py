@@ -94,8 +94,8 @@ class Keys:
 
     def answering(self, requested: str) -> Signer:
         """The signer of a response to a request whose `Wechatpay-Serial` is `requested` [4012154180]."""
-        named = requested == self._public.serial and self.public_key_known
-        return self._public if named or not self.certificates_available else self._platform[self._signing]
+        wanted = requested == self._public.serial or not self.certificates_available
+        return self._public if self.public_key_known and wanted else self._platform[self._signing]
 
     def decrypting(self, requested: str) -> RSAPrivateKey | None:
         """The private key behind a serial that a request names, if this merchant knows it."""

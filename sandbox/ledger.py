@@ -124,7 +124,9 @@ class Refund:
     created: float
     state: str = "PROCESSING"
     succeeded: float = 0.0
+    fee: int = 0  # given back with it
     channel: str = "ORIGINAL"
+    received_by: str = "支付用户零钱"
     life: list[Moment] = field(default_factory=list)
 
     @property
@@ -314,7 +316,8 @@ class Ledger:
                 raise Refusal(403, "USER_ACCOUNT_ABNORMAL", "the payer's account is closed: refund by other means")
             if body["amount"]["refund"] > self.merchant.funds["BASIC"]:
                 raise Refusal(403, "NOT_ENOUGH", "the merchant's balance is too low: top up and send the same again")
-            refund = Refund(body, order, self._serial("5030", 29), self.now())
+            fee = _fee_back(order, body["amount"]["refund"])
+            refund = Refund(body, order, self._serial("5030", 29), self.now(), fee=fee)
             self.refunds[refund.number] = self._by_refund[refund.refund_id] = refund
             order.refunds.append(refund)
             self._book_refund(refund, -1, "退款", "退还交易手续费")
@@ -344,6 +347,7 @@ class Ledger:
             if refund.state != "ABNORMAL":
                 raise _rule(f"the refund is {refund.state}: only an abnormal one can be redirected")
             refund.channel = "OTHER_BANKCARD"
+            refund.received_by = "商户结算银行账户" if to_merchant else "用户银行卡"
             self._became(refund, "PROCESSING", f"to the {'merchant' if to_merchant else 'user'}'s bank card")
             return refund
 
@@ -475,12 +479,18 @@ class Ledger:
     def _book_refund(self, refund: Refund, sign: int, kind: str, fee_kind: str) -> None:
         booked: dict[str, Any] = {"business": "退款", "number": refund.refund_id, "voucher": refund.number}
         self.merchant.move("BASIC", sign * refund.amount, kind=kind, **booked)
-        if fee := fee_of(refund.amount):
-            self.merchant.move("BASIC", -sign * fee, kind=fee_kind, **booked)
+        if refund.fee:
+            self.merchant.move("BASIC", -sign * refund.fee, kind=fee_kind, **booked)
 
     def _serial(self, prefix: str, length: int) -> str:
         day = day_of(self.now()).replace("-", "")
         return f"{prefix}{day}{next(self._serials):0{length - len(prefix) - 8}d}"
+
+
+def _fee_back(order: Order, amount: int) -> int:
+    """Parts give back together what the whole would, never more than was taken."""
+    live = [refund for refund in order.refunds if refund.state != "CLOSED"]
+    return max(0, fee_of(sum(refund.amount for refund in live) + amount) - sum(refund.fee for refund in live))
 
 
 def state_at(thing: Thing, moment: float) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.records import parsed
+
+LARGEST_ANSWER = 8 * 1024 * 1024
+
+LARGEST_ANSWER = 8 * 1024 * 1024
 
 
 @dataclass
@@ -29,25 +36,36 @@ class Reply:
 
 
 def post(base: str, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Reply:
-    """POST to `base` + `path`. An answer that takes longer than `timeout` seconds counts as none."""
+    """POST to `base` + `path`. An answer that is not whole after `timeout` seconds counts as none."""
     started = time.monotonic()
     reply = Reply()
     try:
         parts = urlsplit(base)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        connection.connect()
+        # A time-out of the socket would begin anew with every byte that comes.
+        ending = threading.Timer(timeout - (time.monotonic() - started), _hang_up, (connection.sock,))
+        ending.daemon = True
+        ending.start()
         try:
             connection.request("POST", parts.path.rstrip("/") + path, body, dict(headers))
             response = connection.getresponse()
-            reply.body = response.read()
+            reply.body = response.read(LARGEST_ANSWER)
+            if response.length:
+                raise http.client.IncompleteRead(reply.body, response.length)
             reply.status = response.status
             reply.headers = {name.lower(): value for name, value in response.getheaders()}
         finally:
+            ending.cancel()
             connection.close()
-    except TimeoutError:
-        reply.error = f"no answer within {timeout:g} s"
     except (OSError, ValueError, http.client.HTTPException) as error:
         reply.error = f"{type(error).__name__}: {error}"
     reply.latency = time.monotonic() - started
-    if reply.error is None and reply.latency > timeout:
-        reply.error = f"answered after {reply.latency:.1f} s, later than {timeout:g} s"
+    if reply.latency >= timeout:
+        reply = Reply(error=f"no answer within {timeout:g} s", latency=reply.latency)
     return reply
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

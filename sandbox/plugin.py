@@ -5,8 +5,8 @@
         wechat_pay.pay(number)                  # the user pays; the notification goes to wechat_pay.function
         assert shop.state(number) == "paid"
 
-`wechat_pay_sandbox` is started once a session, `wechat_pay` is the same one, emptied before each test. Business time
-stands still unless a test calls `advance`, so nothing happens behind its back.
+`wechat_pay_sandbox` is started once a session, `wechat_pay` is the same one, emptied before each test. What is
+due happens only when a test calls `advance`, so nothing happens behind its back.
 """
 
 from __future__ import annotations

@@ -138,6 +138,15 @@ class Records(Generic[Kept]):
             self._items.append(item)
         return item
 
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def last(self) -> int:
+        """The id of the newest; 0 without any."""
+        with self._lock:
+            return self._items[-1].id if self._items else 0
+
     def after(self, since: int = 0) -> list[Kept]:
         """Those after the id `since`, oldest first."""
         with self._lock:
@@ -151,7 +160,7 @@ class Records(Generic[Kept]):
 def parsed(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

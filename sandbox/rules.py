@@ -27,7 +27,9 @@ _RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 def read(body: bytes) -> Any:
     """The JSON value of a body. Raises PARAM_ERROR on what [4012081709] forbids: null, text above U+FFFF."""
     try:
-        value = json.loads(body.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        value = json.loads(
+            body.decode(), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_repeats
+        )
         _refuse_unsupported(value, "")
     except (ValueError, RecursionError) as error:
         raise bad_field("/", f"is not a JSON document: {error}") from None
@@ -111,6 +113,13 @@ def both(first: Rule, second: Rule) -> Rule:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is beyond all bounds")
+    return value
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Set
 from io import BufferedReader
 
 from sandbox.faces import HOSTS, official_host, place, proxied_host
@@ -31,6 +32,7 @@ class _Line:
 
     def __init__(self, connection: socket.socket, host: str) -> None:
         self.host = host
+        self.thread = threading.get_ident()
         self.use(connection)
 
     def use(self, connection: socket.socket) -> None:
@@ -60,7 +62,7 @@ class _Line:
 class Listener:
     """One port: of the main host, of the backup host or, over TLS, of both.
 
-    `refuse()` keeps the port but turns connections away until `accept()`.
+    It listens from the first `refuse()` on, which also says whom it turns away.
     """
 
     def __init__(
@@ -88,27 +90,22 @@ class Listener:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{'http' if self.name in HOSTS else 'https'}://{host}:{self.port}"
 
-    def accept(self) -> None:
+    def refuse(self, hosts: Set[str] = frozenset()) -> None:
+        """Turn away connections to exactly these hosts: the port is closed while nothing else is on it."""
         with self._lock:
-            self._refused = set()
-            if self._open or self._closing.is_set():
+            self._refused = set(hosts)
+            closes = self._hosts <= self._refused
+            if self._closing.is_set():
                 return
-            self._open = True
-            self._socket.listen(512)
-            listening = self._socket
-        threading.Thread(target=self._accept_from, args=(listening,), daemon=True).start()
-
-    def refuse(self, *hosts: str) -> None:
-        """Turn connections to these hosts away, by default all; the port closes once nothing is left on it."""
-        with self._lock:
-            self._refused = self._refused | set(hosts or HOSTS)
-            refused, closes = self._refused, self._hosts <= self._refused
             if closes and self._open:
-                self._open = False
                 _shut(self._socket)
                 # Bound but not listening: the port stays ours, and whoever connects is refused.
                 self._socket = self._bound((self.address, self.port))
-        self._drop(lambda line: closes or line.host in refused)
+            elif not closes and not self._open:
+                self._socket.listen(512)
+                threading.Thread(target=self._accept_from, args=(self._socket,), daemon=True).start()
+            self._open = not closes
+        self._drop(lambda line: line.host in hosts)
 
     def close(self) -> None:
         self._closing.set()
@@ -123,17 +120,19 @@ class Listener:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(address)
-        except OSError:
+        except OSError as error:
             bound.close()
-            raise
+            raise OSError(f"port {address[1]} of {address[0]}: {error.strerror}") from error
         return bound
 
     def _admits(self, name: str) -> bool:
         return (official_host(name) or "main") not in self._refused
 
     def _drop(self, concerned: Callable[[_Line], bool]) -> None:
+        me = threading.get_ident()
         with self._lock:
-            lines = [line for line in self._lines if concerned(line)]
+            # The one that asked for it still gets its answer.
+            lines = [line for line in self._lines if concerned(line) and line.thread != me]
         for line in lines:
             line.drop()
 
@@ -203,7 +202,7 @@ class Listener:
         served = place(request)
         if request.host in self._refused:
             return False
-        answer = self._handler(request) if served else _not_served()
+        answer = self._answered(request) if served else _not_served()
         # Without a length only the end of the connection says where a stream ends.
         keep = answer.stream is None and request.headers.get("connection", "").lower() != "close"
         if not keep:
@@ -211,7 +210,16 @@ class Listener:
         if answer.stream is not None:
             self._stream(connection, answer, answer.stream, request)
             return False
-        return self._send(connection, answer) and keep
+        return self._send(connection, answer) and keep and request.host not in self._refused
+
+    def _answered(self, request: Request) -> Answer:
+        try:
+            return self._handler(request)
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets an answer and we a trace
+            traceback.print_exc()
+            return Answer(500, {"Content-Type": "text/plain"}, b"the sandbox failed: see its output")
 
     def _stream(
         self, connection: socket.socket, answer: Answer, pieces: Iterator[bytes], request: Request

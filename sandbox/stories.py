@@ -242,14 +242,13 @@ def _play_all(names: Iterable[str], key_mode: str) -> None:
     names = list(names)
     if not names:
         return
-    address = f"127.0.0.1:{free_port(0)}"
-    with (
-        Sandbox(f"http://{address}", "gateway", key_mode) as sandbox,
-        Function(address, sandbox.whole_env(public_key=True)) as function,
-    ):
-        function.await_start()
-        for name in names:
-            play(name, sandbox, _say)
+    with Sandbox(key_mode=key_mode) as sandbox:
+        address = f"127.0.0.1:{free_port(0)}"
+        sandbox.function = f"http://{address}"
+        with Function(address, sandbox.whole_env(public_key=True)) as function:
+            function.await_start()
+            for name in names:
+                play(name, sandbox, _say)
 
 
 def _title(name: str) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 from sandbox.clock import rfc3339
 from sandbox.ledger import ORDER_WORDS, TRADE_TYPES, Order, Refund, Thing, Transfer
 
-ACCOUNT = "支付用户零钱"
-
 
 def order(thing: Order, merchant_id: str) -> dict[str, Any]:
     """The order as a query answers it [4012791859]."""
@@ -56,7 +54,7 @@ def refund(thing: Refund) -> dict[str, Any]:
         "transaction_id": thing.order.transaction_id,
         "out_trade_no": thing.order.number,
         "channel": thing.channel,
-        "user_received_account": ACCOUNT,
+        "user_received_account": thing.received_by,
         "create_time": rfc3339(thing.created),
         "status": thing.state,
         "funds_account": thing.body.get("funds_account", "AVAILABLE"),
@@ -88,7 +86,7 @@ def refund_notice(thing: Refund, merchant_id: str) -> dict[str, Any]:
         "out_refund_no": thing.number,
         "refund_id": thing.refund_id,
         "refund_status": thing.state,
-        "user_received_account": ACCOUNT,
+        "user_received_account": thing.received_by,
         "amount": {
             "total": amount["total"],
             "refund": amount["refund"],

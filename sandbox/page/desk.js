@@ -90,7 +90,7 @@ async function addFault() {
     body.path = path;
   }
   if (TIMED.includes(kind) && (seconds || kind === 'refuse')) {
-    body.seconds = Number(seconds) || CLOSED_SECONDS;
+    body.seconds = seconds ? Number(seconds) : CLOSED_SECONDS;
   }
   if (kind === 'error') {
     body.code = $('fault-code').value.trim();

@@ -115,8 +115,8 @@ async function fetchAll() {
       get('orders'),
       get('refunds'),
       get('transfers'),
-      get(`requests?since=${Math.max(0, info.requests - RECORDS_KEPT)}`),
-      get(`deliveries?since=${Math.max(0, info.deliveries - RECORDS_KEPT)}`),
+      get(`requests?since=${Math.max(0, info.last_request - RECORDS_KEPT)}`),
+      get(`deliveries?since=${Math.max(0, info.last_delivery - RECORDS_KEPT)}`),
       get('faults'),
       get('clock'),
     ]);
