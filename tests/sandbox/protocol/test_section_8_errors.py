@@ -324,7 +324,7 @@ def second(box, monkeypatch):
         ("transfer", 100, "FREQUENCY_LIMIT_EXCEED", transfer),
         ("transfer cancel", 20, "FREQUENCY_LIMIT_EXCEED", lambda merchant: merchant.cancel()),
     ],
-    ids=lambda value: value if isinstance(value, str) and value.islower() else "",
+    ids=["orders", "refunds", "refund queries", "bills", "transfers", "cancellations"],
 )
 def test_429_by_its_cause_and_later_the_same(merchant, box, second, what, most, code, cause):
     for _ in range(most):
@@ -665,6 +665,16 @@ def test_the_clock_is_checked_before_the_merchants_set_up(merchant):
         return asked(merchant, time=str(int(time.time()) - 302))
 
     assert only(merchant, both) == late
+
+
+def test_where_no_certificate_is_no_serial_can_be_right(merchant):
+    none = only(merchant, set_up(certificate="none"))
+
+    def both(merchant) -> Heard:
+        merchant.box.merchant.change(certificate="none")
+        return asked(merchant, serial_no="5" * 40)
+
+    assert only(merchant, both) == none
 
 
 def test_user_agent_is_asked_for_before_the_signature(merchant):
