@@ -14,7 +14,7 @@ from sandbox import authorization, journal
 from sandbox.credentials import Credentials
 from sandbox.crypto import Signer
 from sandbox.endpoints import NUMBERS, Endpoints, Route
-from sandbox.errors import NUMERIC, OTHER_NUMERIC, Refusal, bad_field, bad_serial, no_such_route, wrong_method
+from sandbox.errors import Refusal, bad_field, bad_serial, no_such_route, wrong_method
 from sandbox.faults import Faults
 from sandbox.files import File, Files
 from sandbox.keys import Keys
@@ -134,7 +134,7 @@ class Api:
 
     def _refused(self, refusal: Refusal, signer: Signer) -> Answer:
         body = refusal.body()
-        headers = _headers(body, NUMERIC.get(refusal.code, OTHER_NUMERIC))
+        headers = _headers(body, refusal.numeric)
         if refusal.signed:
             headers |= signer.headers(body)
         return Answer(refusal.status, headers, body)

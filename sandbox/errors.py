@@ -43,16 +43,23 @@ NUMERIC = {
     "APPID_MCHID_NOT_MATCH": 268445527,
     "SIGN_ERROR": 268443699,
     "FREQUENCY_LIMITED": 268447840,
+    "FREQUENCY_LIMIT_EXCEED": 268447840,
+    "FREQUENCY_LIMIT": 268447840,
+    "RATELIMIT_EXCEEDED": 268447840,
     "MCH_NOT_EXISTS": 268443715,
 }
 OTHER_NUMERIC = 268435456
-"""The number after the last `-` of Request-ID, as support engineers list them; 0 is success."""
+"""The number after the last `-` of Request-ID, as support engineers list them; 0 is success [skills: 排障手册]."""
+
+OUT_OF_RANGE, EXTRA_FIELD, NO_OPENID = 268435464, 270924358, 268501013
+"""The same list's numbers for causes that share the code PARAM_ERROR."""
 
 
 class Refusal(Exception):
     """An error answer: HTTP status, code, message and, for some, where the fault lies.
 
-    `signed` is False for what the real gateway refuses before any business code runs.
+    `signed` is False for what the real gateway refuses before any business code runs; `numeric` is how Request-ID
+    ends, 0 for what the code has by itself.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Refusal(Exception):
         *,
         detail: dict[str, Any] | None = None,
         signed: bool = True,
+        numeric: int = 0,
     ) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
@@ -70,6 +78,7 @@ class Refusal(Exception):
         self.message = message
         self.detail = detail
         self.signed = signed
+        self.numeric = numeric or NUMERIC.get(code, OTHER_NUMERIC)
 
     def body(self) -> bytes:
         if not self.code:
@@ -80,12 +89,14 @@ class Refusal(Exception):
         return json.dumps(content, ensure_ascii=False).encode()
 
 
-def bad_field(field: str, issue: str, value: Any = None, *, location: str = "body") -> Refusal:
+def bad_field(
+    field: str, issue: str, value: Any = None, *, location: str = "body", numeric: int = 0
+) -> Refusal:
     """400 PARAM_ERROR; `field` is a JSON Pointer for the body, a parameter name for `url` and `query`."""
     detail = {"field": field, "issue": issue, "location": location}
     if value is not None:
         detail["value"] = value
-    return Refusal(400, "PARAM_ERROR", f"{field} {issue}", detail=detail)
+    return Refusal(400, "PARAM_ERROR", f"{field} {issue}", detail=detail, numeric=numeric)
 
 
 def bad_serial(message: str) -> Refusal:

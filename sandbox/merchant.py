@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.clock import FURTHEST
+
 CERTIFICATE_STATES = ("valid", "none", "expired", "revoked", "replaced")
 PRODUCTS = ("jsapi", "native", "h5", "app", "refund", "transfer")
 ACCOUNTS = ("BASIC", "OPERATION", "FEES")
@@ -140,6 +142,23 @@ class Merchant:
             "clock_off": self.clock_off,
             "funds": dict(self.funds),
         }
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError for what cannot be set."""
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise ValueError(f"{', '.join(unknown)} cannot be set; what can: {', '.join(SETTINGS)}")
+    for name, allowed in (("certificate", CERTIFICATE_STATES), ("transfer_start", TRANSFER_STARTS)):
+        if settings.get(name, allowed[0]) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+    if not abs(settings.get("clock_off", 0)) <= FURTHEST:  # nor is NaN
+        raise ValueError("clock_off must be seconds, at most 400 days either way")
+    products = settings.get("products", [])
+    if not all(isinstance(product, str) and product in PRODUCTS for product in products):
+        raise ValueError(f"products must be among {', '.join(PRODUCTS)}")
+    for account, amount in settings.get("funds", {}).items():
+        if account not in ACCOUNTS or not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
+            raise ValueError(f"funds must give cents, 0 or more, for {', '.join(ACCOUNTS)}")
 
 
 def fee_of(amount: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.clock import moment_of
-from sandbox.errors import bad_field
+from sandbox.errors import EXTRA_FIELD, NO_OPENID, OUT_OF_RANGE, bad_field
 
 Rule = Callable[[Any, str], None]
 
@@ -22,6 +22,7 @@ OUT_TRADE_NO = r"[0-9A-Za-z_\-|*]{6,32}"
 OUT_REFUND_NO = r"[0-9A-Za-z_\-|*@]{1,64}"
 OUT_BILL_NO = r"[0-9A-Za-z]{1,32}"
 _RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+OPENID = ("/payer", "/payer/openid")
 
 
 def read(body: bytes) -> Any:
@@ -66,7 +67,7 @@ def whole(least: int = 0) -> Rule:
         if not isinstance(value, int) or isinstance(value, bool):
             raise bad_field(pointer, "must be an integer", value)
         if not least <= value < 2**63:
-            raise bad_field(pointer, f"must be at least {least}")
+            raise bad_field(pointer, f"must be at least {least}", value, numeric=OUT_OF_RANGE)
 
     return check
 
@@ -84,10 +85,11 @@ def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = N
             raise bad_field(pointer or "/", "must be an object")
         for name in required:
             if name not in value:
-                raise bad_field(f"{pointer}/{name}", "is required")
+                missing = f"{pointer}/{name}"
+                raise bad_field(missing, "is required", numeric=NO_OPENID if missing in OPENID else 0)
         for name, item in value.items():
             if name not in rules:
-                raise bad_field(f"{pointer}/{name}", "is not a field of this request")
+                raise bad_field(f"{pointer}/{name}", "is not a field of this request", numeric=EXTRA_FIELD)
             rules[name](item, f"{pointer}/{name}")
 
     return check
