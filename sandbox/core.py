@@ -449,9 +449,7 @@ class Sandbox:
 
     def fault(self, kind: str, **options: Any) -> Fault:
         """See faults.Faults.add."""
-        fault = self._faults.add(kind, **options)
-        self._faults_changed()
-        return fault
+        return self._faults.add(kind, **options)
 
     def clear_faults(self) -> None:
         self._faults.clear()

@@ -17,7 +17,6 @@ USER_ACCOUNTS = ("normal", "abnormal", "closed")
 TRANSFER_STARTS = ("WAIT_USER_CONFIRM", "ACCEPTED", "PROCESSING")
 SETTINGS = ("certificate", "api_v3_key", "registered", "products", "transfer_start", "clock_off", "funds")
 TOP_UPS = "充值/提现"
-WORST_CLOCK = 10 * 365 * 86400
 START_FUNDS = 100_000_000
 FEE_PER_MILLE = 6
 
@@ -164,20 +163,3 @@ def _check(settings: Mapping[str, Any]) -> None:
 def fee_of(amount: int) -> int:
     """0.6 % in cents, rounded half up."""
     return (amount * FEE_PER_MILLE + 500) // 1000
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError."""
-    if unknown := sorted(set(settings) - set(SETTINGS)):
-        raise ValueError(f"{', '.join(unknown)} cannot be set; what can: {', '.join(SETTINGS)}")
-    for name, allowed in (("certificate", CERTIFICATE_STATES), ("transfer_start", TRANSFER_STARTS)):
-        if settings.get(name, allowed[0]) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}")
-    products = settings.get("products", [])
-    if not all(isinstance(product, str) and product in PRODUCTS for product in products):
-        raise ValueError(f"products must be among {', '.join(PRODUCTS)}")
-    for account, amount in settings.get("funds", {}).items():
-        if account not in ACCOUNTS or not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
-            raise ValueError(f"funds must give cents, 0 or more, for {', '.join(ACCOUNTS)}")
-    if abs(settings.get("clock_off", 0)) > WORST_CLOCK:
-        raise ValueError(f"clock_off must be within {WORST_CLOCK} seconds of 0")
