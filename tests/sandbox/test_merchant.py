@@ -183,6 +183,18 @@ def test_without_an_api_v3_key_nobody_is_let_in_and_nothing_is_ever_told(merchan
     assert paid.json["trade_state"] == "SUCCESS"
 
 
+def test_no_repeat_is_sent_either_while_the_api_v3_key_is_gone(merchant, box, function):
+    function.answers += [(500, b""), (200, b"")]
+    merchant.send("POST", PREPAY, merchant.order())
+    box.pay("ORDER_000001")
+    setting(box, api_v3_key=False)
+    box.advance("20s")
+    assert len(function.got) == 1
+    setting(box, api_v3_key=True)
+    box.advance("20s")
+    assert len(function.got) == 2
+
+
 def test_a_merchant_who_is_not_registered_does_not_exist(merchant, box):
     setting(box, registered=False)
     assert queried(merchant) == (400, "MCH_NOT_EXISTS")
