@@ -355,3 +355,10 @@ def test_every_request_is_recorded_with_its_verdict(merchant, box):
     assert (bad.verified, bad.status) == (False, 401)
     assert bad.refusal.startswith("SIGN_ERROR")
     assert json.loads(good.answer)["prepay_id"]
+
+
+def test_a_number_beyond_all_bounds_is_refused_in_words_that_are_json(merchant):
+    raw = json.dumps(merchant.order()).replace('"total": 100', '"total": 1e400').encode()
+    answer = merchant.send("POST", PREPAY, raw)
+    assert (answer.status, answer.json["code"]) == (400, "PARAM_ERROR")
+    assert b"Infinity" not in answer.body

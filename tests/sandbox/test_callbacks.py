@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import subprocess
+import threading
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sandbox import Sandbox
+from sandbox import Sandbox, outbound
 from sandbox.callbacks import SCHEDULES
 from tests.sandbox.conftest import BILLS, PREPAY, REFUNDS, Merchant
 
@@ -253,3 +257,60 @@ def test_reset_forgets_everything(credentials, function):
         assert (box.ledger.orders, box.requests, box.deliveries, box.faults) == ({}, [], [], [])
         for base in (box.url, box.backup_url):
             assert merchant.send("POST", PREPAY, merchant.order(), base=base).status == 200
+
+
+def test_a_delivery_after_an_acknowledged_one_can_be_lost_and_probed_too(merchant, box, function):
+    merchant.paid()
+    box.deliver("order", "ORDER_000001")
+    [lost] = box.deliver("order", "ORDER_000001", lose=1, probe=True)
+    assert (lost.attempt, lost.lost, len(function.got)) == (2, True, 1)
+    [probe] = box.deliver("order", "ORDER_000001", probe=True)
+    assert probe.headers["Wechatpay-Signature"].startswith("WECHATPAY/SIGNTEST/")
+
+
+def test_a_refund_that_turns_abnormal_again_is_another_notification(merchant, box):
+    merchant.paid()
+    merchant.send("POST", REFUNDS, merchant.refund())
+    [first] = box.settle_refund("REFUND_1", "ABNORMAL")
+    box.ledger.redirect_refund(box.ledger.refunds["REFUND_1"].refund_id, "REFUND_1", to_merchant=False)
+    [second] = box.settle_refund("REFUND_1", "ABNORMAL")
+    assert (first.attempt, second.attempt) == (1, 1)
+    assert first.event_id != second.event_id
+    assert second.plaintext["user_received_account"] != first.plaintext["user_received_account"]
+
+
+def test_an_answer_that_drips_ends_at_its_limit():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        done = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+                while not done.wait(0.1):
+                    connection.sendall(b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        reply = outbound.post(f"http://127.0.0.1:{listening.getsockname()[1]}", "/", {}, b"{}", 0.5)
+        done.set()
+    assert (reply.status, reply.error) == (None, "no answer within 0.5 s")
+
+
+def test_what_the_platform_injects_goes_before_what_the_caller_sends(box, function):
+    box.call_http_function("/x", {}, openid="oTrue", headers={"X-WX-OPENID": "oEvil", "Content-Type": "text/plain"})
+    headers = function.got[-1][1]
+    assert (headers["x-wx-openid"], headers["content-type"]) == ("oTrue", "text/plain")
+
+
+def test_a_reset_restores_the_switches(box):
+    box.limits = box.running = True
+    box.forward_path = None
+    box.reset()
+    assert (box.limits, box.running, box.forward_path) == (False, False, "/")
+
+
+def test_the_next_platform_certificate_is_newer_than_the_present_one(box):
+    first, second = (pair.certificate for pair in box.credentials.platform)
+    assert first.not_valid_before_utc < second.not_valid_before_utc
+    assert first.not_valid_after_utc < second.not_valid_after_utc
+    assert first.not_valid_after_utc - datetime.now(timezone.utc) > timedelta(days=300)

@@ -379,3 +379,17 @@ def test_two_threads_advance_at_once(clock, diary):
     assert met == []
     assert diary.names == [str(index) for index in range(plans)]
     assert [passed for _, passed in diary.entries] == pytest.approx([i * 30 + 1 for i in range(plans)], abs=1)
+
+
+def test_a_plan_that_fails_is_not_the_last_that_happens(clock, capsys):
+    done = threading.Event()
+
+    def fail() -> None:
+        raise RuntimeError("a plan of a test")
+
+    clock.plan(0.05, "fails", fail)
+    clock.plan(0.1, "happens", done.set)
+    clock.run()
+    assert done.wait(5)
+    clock.stop()
+    assert "a plan of a test" in capsys.readouterr().err

@@ -256,3 +256,40 @@ def test_the_sandbox_imports_nothing_of_the_function():
                 assert node.level == 0
                 names = [node.module]
             assert {name.partition(".")[0] for name in names} <= allowed, file.name
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("orders/ORDER_000001/pay", b'{"openid": "\\ud800"}'),
+        ("orders/ORDER_000001/fail", b'{"reason": "\\ud800"}'),
+        ("merchant", b'{"clock_off": NaN}'),
+        ("merchant", b'{"clock_off": 1e400}'),
+        ("orders/ORDER_000001/pay", b'{"after": "1m", "twice": true}'),
+        ("state", b'{"forward_path": ""}'),
+    ],
+)
+def test_what_could_not_be_shown_again_is_refused_before_anything_changes(merchant, box, path, body):
+    merchant.send("POST", PREPAY, merchant.order())
+    before = ask(box, "GET", "orders").json
+    assert ask(box, "POST", path, body).status == 400
+    assert ask(box, "GET", "orders").json == before
+    assert ask(box, "GET", "state").json["merchant"]["clock_off"] == 0
+
+
+def test_who_closes_the_port_that_he_uses_is_answered(box):
+    closed = ask(box, "POST", "faults", {"kind": "refuse", "host": "main", "seconds": 0.2})
+    assert (closed.status, closed.json["host"]) == (200, "main")
+    with pytest.raises(ConnectionRefusedError):
+        ask(box, "GET", "state")
+    assert call(box.backup_url, "GET", "/sandbox/state").json["url"] == box.url
+
+
+def test_a_fault_of_the_sandbox_itself_is_a_500(box, capsys):
+    deep = b"[" * 200_000
+    headers = {"Authorization": f"Bearer {box.token()}", "Content-Type": "application/json"}
+    assert call(box.url, "POST", "/v1/functions/pay?webfn=true", deep, headers).status == 400
+    box.ledger.place = None
+    merchant = Merchant(box)
+    assert merchant.send("POST", PREPAY, merchant.order()).status == 500
+    assert "Traceback" in capsys.readouterr().err

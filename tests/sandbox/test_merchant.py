@@ -470,3 +470,13 @@ def test_every_movement_is_a_row_whose_balance_follows_from_the_one_before(merch
     for entries in rows.values():
         amounts = [entry.amount for entry in entries]
         assert [entry.balance for entry in entries] == list(itertools.accumulate(amounts, initial=START))[1:]
+
+
+@pytest.mark.parametrize("parts", [(84, 84, 84), (1, 1, 250), (100, 100, 52), (126, 126)])
+def test_refunds_in_parts_give_back_together_the_fee_that_was_taken(merchant, box, parts):
+    before = basic(box)
+    merchant.paid(total=252)
+    for index, part in enumerate(parts):
+        answer = merchant.send("POST", REFUNDS, merchant.refund(f"REFUND_{index}", part, 252))
+        assert answer.status == 200, answer.body
+    assert basic(box) == before
