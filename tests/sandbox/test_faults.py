@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -323,3 +324,17 @@ def test_a_cleared_port_stays_open_when_its_seconds_are_over(merchant, box):
     with pytest.raises(ConnectionRefusedError):
         merchant.send("POST", PREPAY, merchant.order())
     assert len(box.faults) == 1
+
+
+def test_a_request_that_waits_does_not_act_after_a_reset(merchant, box):
+    box.fault("latency", seconds=20, processed=False)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(merchant.send, "POST", PREPAY, merchant.order(), timeout=30)
+        deadline = time.monotonic() + 5
+        while not box.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        box.reset()
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            waiting.result(10)
+    assert box.ledger.orders == {}
+    assert merchant.send("POST", PREPAY, merchant.order()).status == 200
