@@ -532,5 +532,5 @@ class Sandbox:
 
     def _refuse(self, hosts: set[str]) -> None:
         for listener in self._listeners.values():
-            listener.refuse(hosts)
+            listener.listen(hosts)
         self._faults_changed()

@@ -62,7 +62,7 @@ class _Line:
 class Listener:
     """One port: of the main host, of the backup host or, over TLS, of both.
 
-    It listens from the first `refuse()` on, which also says whom it turns away.
+    `listen()` also says which hosts are down; it may be called again at any time.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Listener:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{'http' if self.name in HOSTS else 'https'}://{host}:{self.port}"
 
-    def refuse(self, hosts: Set[str] = frozenset()) -> None:
-        """Turn away connections to exactly these hosts: the port is closed while nothing else is on it."""
+    def listen(self, refused: Set[str] = frozenset()) -> None:
+        """Take connections, but for those to exactly these hosts: the port is closed while nothing else is on it."""
         with self._lock:
-            self._refused = set(hosts)
+            self._refused = set(refused)
             closes = self._hosts <= self._refused
             if self._closing.is_set():
                 return
@@ -105,7 +105,7 @@ class Listener:
                 self._socket.listen(512)
                 threading.Thread(target=self._accept_from, args=(self._socket,), daemon=True).start()
             self._open = not closes
-        self._drop(lambda line: line.host in hosts)
+        self._drop(lambda line: line.host in refused)
 
     def close(self) -> None:
         self._closing.set()
@@ -171,7 +171,7 @@ class Listener:
         """Raises OSError, which ssl's errors are."""
         line.socket.settimeout(HANDSHAKE_SECONDS)
         with self._lock:
-            # One step, so that refuse() and close() always find the socket that is in use.
+            # One step, so that listen() and close() always find the socket that is in use.
             line.stream.close()
             spoken = context.wrap_socket(line.socket, server_side=True, do_handshake_on_connect=False)
             line.use(spoken)

@@ -240,7 +240,7 @@ class Oracle:
             return Answer(status, {"Content-Type": "application/json", **sign(body)}, body)
 
         listener = Listener("main", handle)
-        listener.accept()
+        listener.listen()
         self.url = listener.url
         try:
             yield self

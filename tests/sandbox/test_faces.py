@@ -68,7 +68,7 @@ def serve() -> Iterator[Serve]:
 
     def start(handler: Callable[[Request], Answer]) -> Listener:
         started.append(Listener("main", handler))
-        started[-1].refuse()
+        started[-1].listen()
         return started[-1]
 
     yield start
@@ -130,7 +130,7 @@ def test_a_stream_is_closed_when_the_client_leaves(serve: Serve) -> None:
     assert pieces.closed.wait(5)
 
 
-@pytest.mark.parametrize("end", [Listener.close, lambda listener: listener.refuse({"main"})], ids=["close", "refuse"])
+@pytest.mark.parametrize("end", [Listener.close, lambda listener: listener.listen({"main"})], ids=["close", "refuse"])
 def test_a_stream_is_closed_when_the_listener_goes(serve: Serve, end: Callable[[Listener], None]) -> None:
     pieces = Pieces(b"a", endless=True)
     listener = serve(lambda _: events(pieces))
