@@ -39,8 +39,13 @@ class Course:
             self._plans.clear()
 
     def follow(self, thing: Thing) -> None:
-        """To be called with everything that was made or moved: what was planned for it is planned anew."""
-        if len(thing.life) > 1 and thing.life[-2].state == thing.state:
+        """To be called with everything that was made or moved: what was planned for it is planned anew.
+
+        Notes that change no state change no plans, except that a transfer which waits for money and is sent again
+        tries again at once [4012716434].
+        """
+        sent_again = isinstance(thing, Transfer) and thing.state == "PROCESSING"
+        if len(thing.life) > 1 and thing.life[-2].state == thing.state and not sent_again:
             return
         for plan in self._plans.pop(thing, ()):
             plan.cancelled = True

@@ -363,6 +363,20 @@ def test_after_a_top_up_the_same_goes_through(merchant, box):
     assert box.merchant.funds["OPERATION"] == 0
 
 
+def test_a_stuck_bill_goes_on_when_the_same_is_sent_after_a_top_up(merchant, box):
+    """Without the repetition it would be looked at again a minute later only."""
+    box.merchant.change(transfer_start="PROCESSING", funds={"OPERATION": 99})
+    for number in ("BILLSENT", "BILLLEFT"):
+        merchant.transferred(number)
+    box.advance("5s")
+    box.merchant.change(funds={"OPERATION": 200})
+    assert merchant.transferred("BILLSENT")["state"] == "PROCESSING"
+    box.advance("5s")
+    states = [merchant.transfer_query(number).json["state"] for number in ("BILLSENT", "BILLLEFT")]
+    assert states == ["WAIT_USER_CONFIRM", "PROCESSING"]
+    assert box.merchant.funds["OPERATION"] == 100
+
+
 @pytest.mark.parametrize("code", ["FREQUENCY_LIMIT_EXCEED", "SYSTEM_ERROR"])
 def test_an_answer_that_was_lost_was_a_transfer_all_the_same(merchant, box, code):
     box.fault("error", code=code, times=1, processed=True)
