@@ -135,7 +135,8 @@ def wechat_down(stage: Stage) -> None:
     stage.say("WeChat Pay", "both hosts are down")
     stage.box.fault("refuse", host="backup")
     failed = stage.call("wxpay_order", order)
-    stage.expect(failed.status == 502 and b"outcome unknown" in failed.body, "the shop is told that the outcome is unknown")
+    told = failed.status == 502 and b"outcome unknown" in failed.body
+    stage.expect(told, "the shop is told that the outcome is unknown")
     stage.advance("30s")
     stage.box.clear_faults()
     stage.done("wxpay_order", order)
