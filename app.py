@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from flask import Flask
 
@@ -18,7 +19,7 @@ from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
 from services.merchant_code import contained
 from services.order_service import OrderService
-from services.pay_service import Merchant, PayService
+from services.pay_service import Desk, Merchant, PayService
 from services.strategies.base import Strategy
 from services.strategies.confirmation import Confirmation
 from services.strategies.gateway_strategy import GatewayStrategy
@@ -47,14 +48,19 @@ def create_app(
     `order_service` goes before the setting `orderService`.
     """
     settings = settings or Settings.from_env()
-    logs.setup("info", settings.secrets())
+    logs.setup("info", settings.secrets(), to_stderr=settings.command_line)
     settings = _with_unknown_actions_reported(settings)
     if order_service is None:
         settings, order_service = _load_order_service(settings)
+    if settings.order_database_url:
+        settings, order_service = _with_database(settings, order_service)
+    elif settings.price_list or (order_service and order_service.needs_database):
+        settings = settings.with_problem("orderDatabaseUrl", "is unset although priceList or orderService builds on it")
+    order_service = order_service or OrderService()
     order_service.rights = RIGHTS
     unusable = _unusable(settings)
     _announce(settings, unusable)  # whatever logLevel says
-    logs.setup(settings.log_level, settings.secrets())
+    logs.setup(settings.log_level, settings.secrets(), to_stderr=settings.command_line)
 
     app = Flask(__name__, static_folder=None)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -116,7 +122,12 @@ def _pay_service(
         handler_timeout=settings.handler_timeout,
     )
     strategy = Strategy(client, direct if settings.sign_mode == "sdk" else forwarded)
-    return PayService(strategy, merchant, orders, HandlerPool(HANDLER_THREADS))
+    desk: Desk = {}
+    if settings.order_database_url:
+        from services.orders import setup  # noqa: PLC0415 - as above
+
+        desk = setup.desk(orders, client, settings.merchant_id)
+    return PayService(strategy, merchant, orders, HandlerPool(HANDLER_THREADS), desk)
 
 
 def _caller_policy(settings: Settings) -> CallerPolicy:
@@ -132,20 +143,56 @@ def _caller_policy(settings: Settings) -> CallerPolicy:
     )
 
 
-def _load_order_service(settings: Settings) -> tuple[Settings, OrderService]:
+def _load_order_service(settings: Settings) -> tuple[Settings, OrderService | None]:
     """The merchant's class; one that cannot be had is a problem, never a silent default that keeps nothing."""
     if not settings.order_service:
-        return settings, OrderService()
-    module, _, name = settings.order_service.partition(":")
+        return settings, None
     try:
-        order_service = contained(getattr(importlib.import_module(module), name))
+        order_service = contained(_named(settings.order_service))
         if not isinstance(order_service, OrderService):
             raise TypeError("not a subclass of services.order_service.OrderService")
         return settings, order_service
-    except (Exception, SystemExit) as error:  # whatever the merchant's module does wrong
-        log.exception("orderService %s cannot be loaded", settings.order_service)
-        reason = f"cannot be loaded ({type(error).__name__}): the start-up log holds the trace"
-        return settings.with_problem("orderService", reason), OrderService()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the merchant's module does wrong
+        return _not_loaded(settings, "orderService", settings.order_service, error), None
+
+
+def _with_database(settings: Settings, order_service: OrderService | None) -> tuple[Settings, OrderService | None]:
+    """The order service on its database; without one that can keep, everything that needs it is refused."""
+    price = None
+    try:
+        if settings.price_list:
+            price = _named(settings.price_list)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the merchant's module does wrong
+        return _not_loaded(settings, "priceList", settings.price_list, error), order_service
+    try:
+        from services.orders import setup  # noqa: PLC0415 - SQLAlchemy is an extra, and takes its time to load
+    except ImportError as error:
+        return _not_loaded(settings, "orderDatabaseUrl", "(requirements-orders.txt)", error), order_service
+    secret = settings.event_webhook_secret
+    try:
+        return settings, setup.connect(
+            order_service,
+            settings.order_database_url,
+            merchant_id=settings.merchant_id,
+            price=price,
+            expire_minutes=settings.order_expire_minutes,
+            webhook=(settings.event_webhook_url, secret) if secret else None,
+        )
+    except TypeError as error:
+        reason = f"has no effect, because the class in orderService is {error}: derive it from that, or unset this"
+        return settings.with_problem("orderDatabaseUrl", reason), order_service
+
+
+def _named(path: str) -> Any:
+    """What stands under `module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _not_loaded(settings: Settings, variable: str, named: str, error: BaseException) -> Settings:
+    log.error("%s %s cannot be loaded", variable, named, exc_info=error)
+    reason = f"cannot be loaded ({type(error).__name__}): the start-up log holds the trace"
+    return settings.with_problem(variable, reason)
 
 
 def _with_unknown_actions_reported(settings: Settings) -> Settings:

@@ -4,14 +4,24 @@ A rule takes the stripped, non-empty text and returns the value, or raises `BadV
 what was expected. A reason never repeats the text: a secret may have been pasted into the wrong variable.
 """
 
+import base64
+import posixpath
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMERIC_LAST_LABEL = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+_DATABASES = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+_PASSING = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")  # noqa: S108 - looked for, not used
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -46,12 +56,27 @@ def seconds(low: float, high: float, ceiling: str = "") -> Callable[[str], float
     return rule
 
 
+def whole(low: int, high: int, unit: str) -> Callable[[str], int]:
+    """Rule: a whole number within the bounds."""
+
+    def rule(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise BadValue(f"must be a whole number of {unit} from {low} to {high}")
+        return int(text)
+
+    return rule
+
+
 app_id = matching(r"wx[A-Za-z0-9]{16}", "must be an AppID: wx and 16 letters or digits")
 merchant_id = matching(r"[0-9]{8,10}", "must be a merchant number (mchid): 8 to 10 digits")
 merchant_serial_number = matching(
     r"[0-9A-Fa-f]{40}", "must be the merchant API certificate's serial number: 40 hex digits, no separators"
 )
 env_id = matching(_LABEL, "must be a CloudBase environment id: letters, digits and hyphens")
+price_list = matching(
+    r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
+    "must look like package.module:function",
+)
 order_service = matching(
     r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
     "must look like package.module:Class",
@@ -116,6 +141,71 @@ def base_url(text: str) -> str:
     if path not in ("", "/"):
         raise BadValue("must be scheme, host and port only, without a path")
     return _join(scheme, host, port)
+
+
+def database_url(on_platform: bool) -> Callable[[str], str]:
+    """Rule: where a SQL database is, as sqlite:///path, postgresql://... or mysql://..."""
+
+    def rule(text: str) -> str:
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme not in _DATABASES:
+            raise BadValue("must begin with sqlite:///, postgresql:// or mysql://")
+        if scheme == "sqlite":
+            return _sqlite_url(text, rest, on_platform)
+        try:
+            parts = urlsplit(text)
+            complete = bool(parts.hostname and parts.path.strip("/") and parts.port != 0)
+        except ValueError:
+            complete = False
+        if not complete or not re.fullmatch(r"[!-~]+", text) or "#" in text:
+            raise BadValue(
+                "must look like postgresql://user:password@host:port/database; percent-encode what is special in the"
+                " password"
+            )
+        return f"{_DATABASES[scheme]}://{rest}"
+
+    return rule
+
+
+def _sqlite_url(text: str, rest: str, on_platform: bool) -> str:
+    path = rest.removeprefix("/").partition("?")[0]
+    if not rest.startswith("/") or path in ("", ":memory:"):
+        raise BadValue("must name a file, as sqlite:///orders.sqlite3 or sqlite:////var/lib/shop/orders.sqlite3")
+    folder = posixpath.normpath(path)
+    if on_platform and (not folder.startswith("/") or folder.startswith(_PASSING)):
+        raise BadValue(
+            "must not be a SQLite file that goes with its instance: on the platform the code is read-only and /tmp is"
+            " neither kept nor shared; use a postgresql:// or mysql:// database"
+        )
+    return text
+
+
+def passwords(url: str) -> frozenset[str]:
+    """The password inside a database URL, as it stands there and as it is meant."""
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        password = ""
+    return frozenset({password, unquote(password)} - {""})
+
+
+def webhook_url(text: str) -> str:
+    """An address of one's own for events: https, or http on loopback."""
+    scheme, host, _, _ = _split(text)
+    if scheme != "https" and not (scheme == "http" and _is_loopback(host)):
+        raise BadValue("must begin with https:// (http:// on loopback only)")
+    return text
+
+
+def webhook_secret(text: str) -> bytes:
+    """A Standard Webhooks secret: whsec_ and base64 of 24 to 64 bytes."""
+    try:
+        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        secret = b""
+    if not text.startswith("whsec_") or not 24 <= len(secret) <= 64:
+        raise BadValue("must be whsec_ and 24 to 64 random bytes in base64")
+    return secret
 
 
 def is_on_loopback(url: str) -> bool:

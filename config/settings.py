@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 API_BASE = "https://api.mch.weixin.qq.com"
 API_BACKUP = "https://api2.mch.weixin.qq.com"
 
-_SECRETS = {"privateKey", "apiV3Key", "operatorKey"}
+_SECRETS = {"privateKey", "apiV3Key", "operatorKey", "orderDatabaseUrl", "eventWebhookSecret"}
 _SANDBOX_MARK = "SANDBOX"  # how the APIv3 key of the sandbox's merchant begins
 
 # Variable -> field. The order is the order of a report.
@@ -51,6 +51,10 @@ _FIELDS = {
     "wxPayApiBackup": "api_backup",
     "orderService": "order_service",
     "orderDatabaseUrl": "order_database_url",
+    "orderExpireMinutes": "order_expire_minutes",
+    "priceList": "price_list",
+    "eventWebhookUrl": "event_webhook_url",
+    "eventWebhookSecret": "event_webhook_secret",
     "logLevel": "log_level",
 }
 # Unset, these are not missing; the others without a default are.
@@ -62,6 +66,9 @@ _OPTIONAL = {
     "publicActions",
     "orderService",
     "orderDatabaseUrl",
+    "priceList",
+    "eventWebhookUrl",
+    "eventWebhookSecret",
 }
 
 
@@ -95,9 +102,14 @@ class Settings:
     api_base: str                             # WeChat Pay's host, no slash at the end
     api_backup: str                           # the host for the second try
     order_service: str                        # package.module:Class of the merchant's order service
-    order_database_url: str                   # reserved for the SQL order service
+    order_database_url: str                   # sqlite:///path, postgresql://... or mysql://...; unset: nothing is kept
+    order_expire_minutes: int                 # an unpaid order without time_expire is closed after so long
+    price_list: str                           # package.module:function of the merchant's price list
+    event_webhook_url: str                    # where events of the order database are sent on to
+    event_webhook_secret: bytes | None        # signs them; set exactly when the URL is
     log_level: str                            # debug, info, warning, error
     on_platform: bool                         # inside the platform's function runtime
+    command_line: bool                        # run by `flask --app app ...`: standard output belongs to the command
     problems: Mapping[str, str]               # variable name -> why it is unusable
     pasted_secrets: frozenset[str] = frozenset()  # parts of secret values as they were given, usable or not
 
@@ -135,11 +147,7 @@ class Settings:
         callback_timeout = read("callbackTimeout", rules.seconds(0.1, 4.5), 4.0)
         handler_rule = rules.seconds(0.1, callback_timeout, " (callbackTimeout)")
 
-        if read.text("orderDatabaseUrl"):
-            read.problems["orderDatabaseUrl"] = (
-                "has no effect, the SQL order service is not part of this version yet: remove it and name"
-                " your own order service in orderService"
-            )
+        webhook_url, webhook_secret = _webhook(read)
         caller_headers = rules.choice("claimed", "trusted", "ignored")
         return cls(
             sign_mode=read("signMode", rules.choice("gateway", "sdk"), "gateway"),
@@ -168,9 +176,14 @@ class Settings:
             api_base=api_base,
             api_backup=api_backup,
             order_service=read("orderService", rules.order_service, ""),
-            order_database_url="",
+            order_database_url=read("orderDatabaseUrl", rules.database_url(on_platform), ""),
+            order_expire_minutes=read("orderExpireMinutes", rules.whole(1, 10080, "minutes"), 10),
+            price_list=read("priceList", rules.price_list, ""),
+            event_webhook_url=webhook_url,
+            event_webhook_secret=webhook_secret,
             log_level=read("logLevel", rules.choice("debug", "info", "warning", "error"), "info"),
             on_platform=on_platform,
+            command_line=read.text("FLASK_RUN_FROM_CLI") == "true",  # set by the flask command
             pasted_secrets=_pasted_secrets(read),
             problems=read.report(),  # last: every variable has been read
         )
@@ -259,10 +272,23 @@ def _public_key_pair(read: _Reader, private_key: RSAPrivateKey | None) -> tuple[
     return (key, key_id) if key and key_id else (None, "")
 
 
+def _webhook(read: _Reader) -> tuple[str, bytes | None]:
+    """Address and secret of the event webhook: both, or neither when one of them is unset or unusable."""
+    url = read("eventWebhookUrl", rules.webhook_url, "")
+    secret = read("eventWebhookSecret", rules.webhook_secret, None)
+    for name, other in (("eventWebhookUrl", "eventWebhookSecret"), ("eventWebhookSecret", "eventWebhookUrl")):
+        if read.text(other) and not read.text(name):
+            read.problems[name] = f"is unset although {other} is set: set both or neither"
+    if url and not read.text("orderDatabaseUrl"):
+        read.problems["eventWebhookUrl"] = "has no effect without orderDatabaseUrl: events come from that database"
+    return (url, secret) if url and secret else ("", None)
+
+
 def _pasted_secrets(read: _Reader) -> frozenset[str]:
     parts = pem.secret_parts(read.text("privateKey"))
     if "wxPayPublicKey" in read.problems:  # perhaps a private key
         parts |= pem.secret_parts(read.text("wxPayPublicKey"))
-    short = {read.text(name) for name in ("apiV3Key", "operatorKey", "orderDatabaseUrl")}
+    short = {read.text(name) for name in ("apiV3Key", "operatorKey", "orderDatabaseUrl", "eventWebhookSecret")}
+    short |= rules.passwords(read.text("orderDatabaseUrl"))
     # Masking a few characters would black out harmless log lines.
     return frozenset(parts | {text for text in short if len(text) >= 8})

@@ -14,7 +14,7 @@ from controllers.responses import failure, refused
 from services.handler_pool import HandlerTimeout
 from services.merchant_code import HookFailed, NotRecorded
 from services.order_service import Refused
-from services.pay_service import BadRequest, HandlerFailed
+from services.pay_service import BadRequest, HandlerFailed, NoOrderDatabase
 from services.wechatpay import errors as wechatpay
 from utils.cloudbase_auth import BadToken, KeysUnavailable
 from utils.json_body import BadJson
@@ -83,6 +83,7 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (NotFound, _plain(404)),
     (BodyTooLarge, _plain(413)),
     (MissingCredentials, _plain(500)),
+    (NoOrderDatabase, _plain(500)),
     (wechatpay.ApiError, _api_error),
     (wechatpay.TimedOut, _unknown(504)),
     (wechatpay.RateLimited, _unknown(429)),

@@ -26,6 +26,7 @@ CREDENTIALS = (
     "wxPayApiBackup",
     "orderService",
     "orderDatabaseUrl",
+    "priceList",
 )
 _PAY_URL = "notifyURLPayURL"
 _REFUND_URL = "notifyURLRefundsURL"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from services.order_service import OrderService, Params, Refused
 from services.strategies.base import Kind
 from services.wechatpay.client import is_sendable
+from services.wechatpay.errors import ApiError, NotSent
 from utils.cloudbase_auth import Caller, KeysUnavailable
+
+log = logging.getLogger("pay.orders")
 
 
 class HookFailed(Exception):
@@ -78,6 +83,36 @@ def record(what: str, handler: Callable[[], Any], result: dict[str, Any] | None 
         raise NotRecorded(what, result) from error
     if not kept:
         raise NotRecorded(what, result)
+
+
+@contextmanager
+def refusals_told(orders: OrderService, kind: Kind, params: Params) -> Iterator[None]:
+    """Tell the order service of a call of WeChat Pay in which, for certain, nothing happened."""
+    try:
+        yield
+    except (ApiError, NotSent, HookFailed) as error:
+        if isinstance(error, ApiError):
+            if error.after_unknown or not error.signed:
+                raise
+            told = {"status": error.status, "code": error.code, "message": error.message}
+        else:
+            told = {"status": 0, "code": "NOT_SENT", "message": str(error)}
+        try:
+            contained(lambda: orders.handler_refused(kind.name, params, told))
+        except Exception:
+            log.exception("handler_refused failed", extra={"fields": {"number": params.get(kind.number)}})
+        raise
+
+
+def encrypted(orders: OrderService, params: Params, serial: str) -> tuple[Params, str]:
+    """What is to be sent of a transfer with an encrypted name, and the serial of its key; raises HookFailed."""
+    try:
+        sent, used = contained(lambda: orders.handler_encrypted(copy.deepcopy(params), serial))
+        if not isinstance(used, str) or not is_sendable(sent):
+            raise TypeError("handler_encrypted must return the params to send and a serial")
+    except Exception as error:
+        raise HookFailed("the order service could not keep the encrypted name") from error
+    return sent, used
 
 
 def show(handler: Callable[[], Any]) -> None:

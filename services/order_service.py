@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from services.strategies.base import PAYMENT, REFUND, TRANSFER, Notification
 from utils.cloudbase_auth import Caller, KeysUnavailable
 
 __all__ = ["Caller", "OrderService", "Params", "Refused"]
@@ -43,6 +44,8 @@ class OrderService:
 
     # Action -> "caller", "operator", "payee" or "evidence"; set by create_app from the action table.
     rights: Mapping[str, str] = {}
+    # Whether it works with `orderDatabaseUrl` only.
+    needs_database = False
 
     def authorize(self, action: str, params: Params, caller: Caller) -> None:
         """Decide whether `caller` may do `action`; raise Refused if not.
@@ -81,6 +84,32 @@ class OrderService:
     def handler_unified(self, params: Params) -> Any:
         """WeChat Pay accepted an order; `params` as sent (`out_trade_no`, `amount.total`, ...)."""
         log.info("handlerUnified - order created: %s", params.get("out_trade_no"))
+
+    def handler_refused(self, kind: str, params: Params, error: Params) -> Any:
+        """WeChat Pay refused an order, refund or transfer (`kind` payment, refund, transfer), and nothing happened.
+
+        `error` has `status`, `code` and `message` of WeChat Pay; code NOT_SENT with status 0: it was not even asked.
+        What is raised here is logged; the caller gets WeChat Pay's refusal all the same.
+        """
+
+    def handler_encrypted(self, params: Params, serial: str) -> tuple[Params, str]:
+        """Before a transfer is sent whose `user_name` is encrypted now, with the key of that serial.
+
+        Returns what to send: a repetition should send the first ciphertext and its serial again.
+        """
+        return params, serial
+
+    def handler_notification(self, notification: Notification, deadline: float) -> Any:
+        """Every believed callback, before the handler of its kind, which this calls; others are only acknowledged.
+
+        `notification` has `id`, `event_type`, `kind`, `plaintext`; `deadline` is in `time.monotonic()` seconds.
+        """
+        handlers = {
+            PAYMENT: self.handler_unified_trigger,
+            REFUND: self.handler_refund_trigger,
+            TRANSFER: self.handler_transfer_trigger,
+        }
+        return handlers[notification.kind](notification.plaintext) if notification.kind else None
 
     def handler_unified_trigger(self, params: Params) -> Any:
         """A payment callback. Paid means `trade_state` SUCCESS, or REFUND when it has moved on since.

@@ -11,9 +11,19 @@ from typing import Any
 from urllib.parse import quote
 
 from services.handler_pool import HandlerPool, HandlerTimeout
-from services.merchant_code import HookFailed, authorize, contained, is_kept, prepare, record, show
+from services.merchant_code import (
+    HookFailed,
+    authorize,
+    contained,
+    encrypted,
+    is_kept,
+    prepare,
+    record,
+    refusals_told,
+    show,
+)
 from services.order_service import OrderService, Params
-from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Kind, Notification, Strategy
+from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Notification, Strategy
 from services.wechatpay.client import Reply
 from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
 from services.wechatpay.signer import Signer
@@ -21,12 +31,17 @@ from utils.cloudbase_auth import Caller
 from utils.logs import protect
 
 Result = dict[str, Any]
+Desk = Mapping[str, Callable[[Params], Result]]
 
 log = logging.getLogger("pay.callback")
 
 
 class BadRequest(Exception):
     """The request is well-formed but cannot be carried out as it is; answered 400."""
+
+
+class NoOrderDatabase(Exception):
+    """The action needs `orderDatabaseUrl`, which is not set."""
 
 
 class HandlerFailed(Exception):
@@ -84,18 +99,14 @@ class PayService:
     """
 
     def __init__(
-        self, strategy: Strategy, merchant: Merchant, orders: OrderService, pool: HandlerPool
+        self, strategy: Strategy, merchant: Merchant, orders: OrderService, pool: HandlerPool, desk: Desk
     ) -> None:
         self._client = strategy.client
         self._opener = strategy.opener
         self._merchant = merchant
         self._orders = orders
         self._pool = pool
-        self._triggers: dict[Kind, Callable[[Params], Any]] = {
-            PAYMENT: orders.handler_unified_trigger,
-            REFUND: orders.handler_refund_trigger,
-            TRANSFER: orders.handler_transfer_trigger,
-        }
+        self._desk = desk
 
     def order(self, action: str, params: Params, caller: Caller) -> Result:
         """Place an order; `amount.total` in cents. `data` is what the front end pays with."""
@@ -105,7 +116,8 @@ class PayService:
             "mchid": self._merchant.merchant_id,
             "notify_url": self._merchant.notify_url_pay,
         }
-        reply = self._client.call("POST", scene.path, payload)
+        with refusals_told(self._orders, PAYMENT, payload):
+            reply = self._client.call("POST", scene.path, payload)
         if not isinstance(reply.data.get(scene.credential), str):
             raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
         result = _result(reply, scene.finish(self._client.signer, payload["appid"], reply.data))
@@ -131,7 +143,8 @@ class PayService:
         params = prepare(self._orders.before_refund, params, caller, REFUND)
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
-        result = _result(self._client.call("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
+        with refusals_told(self._orders, REFUND, payload):
+            result = _result(self._client.call("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
         record("refund", lambda: self._orders.handler_refund(payload), result)
         return result
 
@@ -150,21 +163,25 @@ class PayService:
         """
         payload = prepare(self._orders.before_transfer, self._with_appid(params), caller, TRANSFER)
         deadline, serial = self._client.deadline(), ""
-        if "user_name" in payload:
-            try:
-                serial, ciphertext = self._client.encrypt(payload["user_name"], deadline)
-            except (ValueError, AttributeError) as error:
-                raise HookFailed("user_name must be a string of at most 214 bytes in UTF-8") from error
-            payload = payload | {"user_name": ciphertext}
-        if self._merchant.transfer_notify_url:
-            payload = payload | {"notify_url": self._merchant.transfer_notify_url}
         expect = {"out_bill_no": payload["out_bill_no"]}
-        reply = self._client.call("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
+        with refusals_told(self._orders, TRANSFER, payload):
+            if "user_name" in payload:
+                payload, serial = self._with_encrypted_name(payload, deadline)
+            if self._merchant.transfer_notify_url:
+                payload = payload | {"notify_url": self._merchant.transfer_notify_url}
+            reply = self._client.call("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
         record("transfer", lambda: self._orders.handler_transfer(payload, reply.data), result)
         return result
+
+    def _with_encrypted_name(self, payload: Params, deadline: float) -> tuple[Params, str]:
+        try:
+            serial, ciphertext = self._client.encrypt(payload["user_name"], deadline)
+        except (ValueError, AttributeError) as error:
+            raise HookFailed("user_name must be a string of at most 214 bytes in UTF-8") from error
+        return encrypted(self._orders, payload | {"user_name": ciphertext}, serial)
 
     def cancel_transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask to cancel an unconfirmed transfer ([4012716458]); asynchronous, query for the end."""
@@ -179,6 +196,12 @@ class PayService:
         reply = self._client.call("GET", path, expect={name: params[name]})
         authorize(self._orders, action, params | {"openid": reply.data.get("openid", "")}, caller)
         return self._shown(action, params, reply)
+
+    def at_desk(self, action: str, params: Params, caller: Caller) -> Result:
+        """An action on the order database, see services.orders.desk; raises NoOrderDatabase where there is none."""
+        if action not in self._desk:
+            raise NoOrderDatabase("MISSING_CREDENTIALS: orderDatabaseUrl (this action works on the order database)")
+        return {"status": 200, "data": self._desk[action](params)}
 
     def accept_notification(self, incoming: Incoming) -> None:
         """Open a callback, check that it is ours, and have it handled; returns only if it was kept.
@@ -197,23 +220,25 @@ class PayService:
         protect_people(notification.plaintext)
         if kind is None:
             log.warning("notification of a type that is not handled", extra={"fields": fields})
-            return
-        fields["number"] = notification.plaintext[kind.number]
-        log.info("notification believed", extra={"fields": fields})
+            key, name = ("other", notification.id), "other"
+        else:
+            fields["number"] = notification.plaintext[kind.number]
+            log.info("notification believed", extra={"fields": fields})
+            key, name = (kind.name, fields["number"]), kind.name
         left = min(self._merchant.handler_timeout, incoming.deadline - time.monotonic())
         if left <= 0:
             raise NotificationPostponed("no time left for the handler")
-        handler = self._triggers[kind]
+        until = time.monotonic() + left
         try:
             kept = self._pool.run(
-                (kind.name, fields["number"]), lambda: contained(lambda: handler(notification.plaintext)), left
+                key, lambda: contained(lambda: self._orders.handler_notification(notification, until)), left
             )
         except (NotificationPostponed, HandlerTimeout):
             raise
         except Exception as error:
-            raise HandlerFailed(f"the {kind.name} handler raised {type(error).__name__}") from error
+            raise HandlerFailed(f"the {name} handler raised {type(error).__name__}") from error
         if not is_kept(kept):
-            raise HandlerFailed(f"the {kind.name} handler did not return None, True or code SUCCESS")
+            raise HandlerFailed(f"the {name} handler did not return None, True or code SUCCESS")
 
     def _require_ours(self, notification: Notification) -> None:
         """The merchant, and for payments the appid, must be ours; transfers say mch_id ([4012712115])."""

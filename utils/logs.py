@@ -45,13 +45,16 @@ _UNWRITABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
-def setup(level: str, secrets: Iterable[str]) -> None:
-    """Send the `pay` loggers, from `level` ("info") up, to standard output without `secrets`. Repeatable."""
+def setup(level: str, secrets: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Send the `pay` loggers, from `level` ("info") up, to standard output without `secrets`. Repeatable.
+
+    `to_stderr` is for commands, whose own output goes there.
+    """
     _secrets.replace(secrets)
     pay = logging.getLogger("pay")
     pay.setLevel(level.upper())
     pay.propagate = False
-    pay.handlers[:] = [_JsonLines()]
+    pay.handlers[:] = [_JsonLines(to_stderr)]
 
 
 @contextmanager
@@ -140,9 +143,13 @@ def _mask(match: re.Match[str]) -> str:
 
 
 class _JsonLines(logging.Handler):
+    def __init__(self, to_stderr: bool) -> None:
+        super().__init__()
+        self._to_stderr = to_stderr
+
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):  # a log that cannot be written stops no request
-            stream = sys.stdout  # looked up now: whoever replaces it gets the lines
+            stream = sys.stderr if self._to_stderr else sys.stdout  # looked up now: whoever replaces it gets the lines
             encoding = getattr(stream, "encoding", None) or "utf-8"
             stream.write(_encodable(_line(record), encoding) + "\n")
             stream.flush()

@@ -1,0 +1,198 @@
+"""One engine, transactions that join, and what differs between the three databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, create_engine, event
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+Result = TypeVar("Result")
+
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+CONNECT_TIMEOUT = 2
+KEPT_CONNECTIONS, MORE_CONNECTIONS = 8, 24  # a callback handler or an order each; idle ones beyond 8 are closed
+ATTEMPTS = 3
+_DEADLOCK_STATES = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
+_DEADLOCK_NUMBERS = {1205, 1213}  # MySQL: lock wait timeout, deadlock
+_MISSING_STATE, _MISSING_NUMBER, _MISSING_TEXT = "42P01", 1146, "no such table"
+
+
+class TablesMissing(Exception):
+    """The database holds no tables of ours yet."""
+
+    def __init__(self) -> None:
+        super().__init__("the order tables are missing: run `flask --app app orders init-db`, or wxpay_orders_init")
+
+
+@dataclass
+class Transaction:
+    """An open transaction.
+
+    `events` are the outbox rows that exist once it is committed, `outcome` is what the last fact brought about.
+    """
+
+    connection: Connection
+    outcome: str = ""
+    events: list[str] = field(default_factory=list)
+
+
+class Database:
+    """`url` is sqlite:///path, postgresql://… or mysql://…; `patience` the seconds that one statement may take."""
+
+    def __init__(self, url: str, *, patience: float = 2.5) -> None:
+        parsed = make_url(url)
+        self.kind = parsed.get_backend_name()
+        self.engine = _engine(parsed.set(drivername=DRIVERS[self.kind]), self.kind, patience)
+        self._open: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
+
+    def run(self, work: Callable[[Transaction], Result]) -> Result:
+        """`work` in a transaction, committed at its end: the one that is open in this context, else a new one.
+
+        A new one that lost a deadlock, or the race to insert a number, is begun again, so `work` may run more than
+        once.
+        """
+        current = self._open.get()
+        if current is not None:
+            return work(current)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._begin() as transaction:
+                    return work(transaction)
+            except DBAPIError as error:
+                if _is_missing_table(error):
+                    raise TablesMissing from error
+                if attempt == ATTEMPTS or not (_is_deadlock(error) or isinstance(error, IntegrityError)):
+                    raise
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for single statements outside of any transaction."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+        except DBAPIError as error:
+            if _is_missing_table(error):
+                raise TablesMissing from error
+            raise
+
+    def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
+        """`query` with its rows locked until the end of the transaction; `skip` leaves out those locked by others.
+
+        SQLite locks the whole file when a transaction begins.
+        """
+        return query.with_for_update(skip_locked=skip and self._can_skip())
+
+    def upsert(self, table: Table, values: Mapping[str, Any], key: str, update: Mapping[str, Any]) -> Any:
+        """An INSERT of `values` that, where `key` is there already, updates that row by `update` instead."""
+        if self.kind == "mysql":
+            return mysql.insert(table).values(values).on_duplicate_key_update(update)
+        insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
+        return insert(table).values(values).on_conflict_do_update(index_elements=[key], set_=update)
+
+    def insert_new(self, table: Table, values: Mapping[str, Any], key: str) -> Any:
+        """An INSERT that does nothing where `key` is there already; `rowcount` tells which it was."""
+        statement: Any
+        if self.kind == "mysql":
+            statement = mysql.insert(table).values(values).prefix_with("IGNORE")
+        else:
+            insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
+            statement = insert(table).values(values).on_conflict_do_nothing(index_elements=[key])
+        return statement.execution_options(preserve_rowcount=True)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Transaction]:
+        with self.engine.begin() as connection:
+            transaction = Transaction(connection)
+            token = self._open.set(transaction)
+            try:
+                yield transaction
+            finally:
+                self._open.reset(token)
+
+    def _can_skip(self) -> bool:
+        dialect = self.engine.dialect
+        version = dialect.server_version_info or (0,)
+        if self.kind == "mysql":
+            return version >= ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 1))
+        return self.kind == "postgresql"
+
+
+def _engine(url: URL, kind: str, patience: float) -> Engine:
+    if kind == "sqlite":
+        options: dict[str, Any] = {"connect_args": {"timeout": patience}}
+    else:
+        options = {
+            "pool_pre_ping": True,
+            "pool_recycle": 280,  # many servers and proxies end what is idle for 300 s
+            # A statement sees what is committed when it begins: an UPDATE that waited for a row finds it changed.
+            "isolation_level": "READ COMMITTED",
+            "connect_args": _server_limits(kind, patience),
+        }
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # an error would name openids in the log
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=MORE_CONNECTIONS,
+        pool_timeout=CONNECT_TIMEOUT,
+        **options,
+    )
+    if kind == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _server_limits(kind: str, patience: float) -> dict[str, Any]:
+    if kind == "mysql":
+        whole = max(1, round(patience + 0.5))
+        return {
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": whole + 1,
+            "write_timeout": whole + 1,
+            "charset": "utf8mb4",
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {whole}",
+        }
+    milliseconds = int(patience * 1000)
+    return {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+    }
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says
+    connection.execute("PRAGMA synchronous = FULL")  # a committed payment survives a power failure
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
+
+
+def _is_deadlock(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", "") in _DEADLOCK_STATES or _number(error) in _DEADLOCK_NUMBERS
+
+
+def _is_missing_table(error: DBAPIError) -> bool:
+    return (
+        getattr(error.orig, "sqlstate", "") == _MISSING_STATE
+        or _number(error) == _MISSING_NUMBER
+        or _MISSING_TEXT in str(error.orig)
+    )
+
+
+def _number(error: DBAPIError) -> Any:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments else None

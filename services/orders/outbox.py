@@ -1,0 +1,155 @@
+"""Side effects that happen once: an event is a row of the transaction that caused it, and delivered from there.
+
+Whoever delivers leases the row first; a delivery that failed comes again after a growing pause, and after the last
+try the event is dead until somebody replays it. A crash between a hook and its mark makes the hook run again, with the
+same event id: at least once, and once for whoever looks at the id.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+
+from services.merchant_code import contained, is_kept
+from services.orders.columns import now
+from services.orders.database import Database, Transaction
+from services.orders.facts import Row
+from services.orders.schema import events
+from services.orders.states import PENDING
+from utils.logs import redact
+
+DONE, DEAD = "DONE", "DEAD"
+LEASE = 60.0  # seconds for one hook; a longer one may run twice
+MAX_TRIES = 12
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 5 hours for all tries
+BATCH = 10
+
+Hook = Callable[[dict[str, Any]], Any]
+
+log = logging.getLogger("pay.orders")
+
+
+class NotDelivered(Exception):
+    """A hook that did not return None, True or a mapping whose `code` is SUCCESS."""
+
+
+class Outbox:
+    """`hooks` map an event's type to what is called with its payload and `event_id`."""
+
+    def __init__(self, database: Database, hooks: Mapping[str, Hook]) -> None:
+        self._database = database
+        self._hooks = hooks
+
+    def deliver_new(self, identifiers: Sequence[str], deadline: float) -> None:
+        """Deliver what has just been committed; returns at `deadline` (`time.monotonic()`) at the latest.
+
+        What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over.
+        """
+        if not identifiers or time.monotonic() >= deadline:
+            return
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(self._deliver_new, identifiers), name="outbox", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had: the next run delivers
+            return
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+    def run(self, *, limit: int = 1000, seconds: float = 30.0) -> dict[str, int]:
+        """Deliver what is due: at most `limit` events, none begun after `seconds`; returns counts by outcome."""
+        counts = {"delivered": 0, "failed": 0, "dead": 0}
+        until = time.monotonic() + seconds
+        left = limit
+        while left > 0 and time.monotonic() < until:
+            claimed_at = time.monotonic()
+            token, claimed = self._claim(min(BATCH, left))
+            if not claimed:
+                break
+            left -= len(claimed)
+            for row in claimed:
+                if time.monotonic() > min(until, claimed_at + LEASE / 2):
+                    self._give_back(row, token)
+                else:
+                    counts[self._deliver(row, token)] += 1
+        return counts
+
+    def replay(self, identifier: str) -> bool:
+        """Make a dead or delivered event due again, under the same id; False where there is none."""
+        values = {"state": PENDING, "attempts": 0, "next_at": now(), "lease": None, "last_error": None, "done_at": None}
+        statement = update(events).where(events.c.id == identifier).values(values)
+        return bool(self._database.run(lambda tx: tx.connection.execute(statement).rowcount))
+
+    def _deliver_new(self, identifiers: Sequence[str]) -> None:
+        try:
+            token = secrets.token_hex(16)
+            fresh = [events.c.id.in_(identifiers), events.c.state == PENDING, events.c.attempts == 0]
+            for row in self._database.run(lambda tx: self._lease(tx, token, fresh)):
+                self._deliver(row, token)
+        except Exception:
+            log.exception("events could not be delivered at once; the next delivery run does it")
+
+    def _claim(self, limit: int) -> tuple[str, list[Row]]:
+        token = secrets.token_hex(16)
+
+        def claim(tx: Transaction) -> list[Row]:
+            due = (
+                select(events.c.id)
+                .where(events.c.state == PENDING, events.c.next_at <= now())
+                .order_by(events.c.next_at)
+                .limit(limit)
+            )
+            found = tx.connection.execute(self._database.locked(due, skip=True)).scalars().all()
+            return self._lease(tx, token, [events.c.id.in_(found), events.c.state == PENDING]) if found else []
+
+        return token, self._database.run(claim)
+
+    def _lease(self, tx: Transaction, token: str, which: list[Any]) -> list[Row]:
+        values = {"lease": token, "next_at": now() + timedelta(seconds=LEASE), "attempts": events.c.attempts + 1}
+        tx.connection.execute(update(events).where(*which).values(values))
+        found = tx.connection.execute(select(events).where(events.c.lease == token, *which[:1]))
+        return [dict(row) for row in found.mappings()]
+
+    def _deliver(self, row: Row, token: str) -> str:
+        """Run the hook and write down how it went: delivered, failed or dead."""
+        fields = {"event_id": row["id"], "event": row["type"], "number": row["number"], "attempt": row["attempts"]}
+        payload = {**json.loads(row["payload"]), "event_id": row["id"]}
+        try:
+            outcome = contained(lambda: self._hooks[row["type"]](payload))
+            if not is_kept(outcome):
+                raise NotDelivered("the hook did not return None, True or code SUCCESS")
+        except Exception as error:  # whatever the merchant's hook raises
+            dead = row["attempts"] >= MAX_TRIES
+            log.exception("event not delivered%s", ", for the last time" if dead else "", extra={"fields": fields})
+            reason = redact(f"{type(error).__name__}: {error}")[:256]
+            self._mark(row, token, {"state": DEAD} if dead else {"next_at": now() + pause(row["attempts"])}, reason)
+            return "dead" if dead else "failed"
+        log.info("event delivered", extra={"fields": fields})
+        self._mark(row, token, {"state": DONE, "done_at": now()}, None)
+        return "delivered"
+
+    def _give_back(self, row: Row, token: str) -> None:
+        self._mark(row, token, {"next_at": now(), "attempts": row["attempts"] - 1}, row["last_error"])
+
+    def _mark(self, row: Row, token: str, values: Mapping[str, Any], error: str | None) -> None:
+        statement = (
+            update(events)
+            .where(events.c.id == row["id"], events.c.lease == token)
+            .values({**values, "lease": None, "last_error": error})
+        )
+        self._database.run(lambda tx: tx.connection.execute(statement))
+
+
+def pause(attempts: int) -> timedelta:
+    """Before the next try: doubled each time, spread so that many failures do not come back at one moment."""
+    seconds = min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+    return timedelta(seconds=seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

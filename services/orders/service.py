@@ -1,0 +1,435 @@
+"""The order service with a database behind it; `orderDatabaseUrl` chooses it, subclasses may override any method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from services.merchant_code import is_kept
+from services.order_service import Caller, OrderService, Params, Refused
+from services.orders import facts, states
+from services.orders.columns import now
+from services.orders.database import Transaction
+from services.orders.facts import Row, TransferFact
+from services.orders.outbox import Outbox
+from services.orders.schema import orders, refunds, transfers
+from services.orders.store import Store, canonical, new_refund, next_check
+from services.strategies.base import Notification
+
+Price = Callable[[Params, Caller], int]
+
+CONFIRM_REFUSAL_AFTER = timedelta(seconds=60)
+HOOK_RESERVE = 0.3  # seconds of a callback's time that are left when hooks are no longer waited for
+HOOK_WAIT = 1.0  # seconds that a query or close waits for hooks
+NAME_ROUNDS = 100_000
+_EXISTS = {"OUTTRADENOUSED", "ORDERPAID", "ORDERCLOSED"}  # refusals that tell of an order; spelt with `_` or without
+_NO_ORDER = "no such order"
+_OWNED = {
+    "wxpay_query_order_by_out_trade_no": "out_trade_no",
+    "wxpay_query_order_by_transaction_id": "transaction_id",
+    "wxpay_close_order": "out_trade_no",
+    "wxpay_order_wait": "out_trade_no",
+    "wxpay_refund_query": "out_refund_no",
+}
+
+log = logging.getLogger("pay.orders")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What create_app gives the service: `price` is the merchant's price list, `forward` sends events on."""
+
+    store: Store
+    merchant_id: str
+    price: Price | None
+    expire_after: timedelta
+    forward: Callable[[str, Params], None] | None
+
+
+class SqlOrderService(OrderService):
+    """Keeps orders, refunds and transfers, and lets side effects happen once: override `on_*` for yours.
+
+    Amounts are integers in cents. An overridden `handler_*` that still is to keep calls its super() method; the whole
+    of a callback is one transaction, which it joins by `self.parts.store.database.run(work)`.
+    """
+
+    needs_database = True
+    parts: Parts
+
+    def use(self, parts: Parts) -> None:
+        """Called once by create_app."""
+        self.parts = parts
+        self.outbox = Outbox(
+            parts.store.database,
+            {
+                facts.ORDER_PAID: self.on_paid,
+                facts.ORDER_CLOSED: self.on_order_closed,
+                facts.REFUND_SUCCEEDED: self.on_refunded,
+                facts.TRANSFER_FINISHED: self.on_transfer_finished,
+            },
+        )
+
+    # Side effects: once per event for whoever looks at `event_id`, retried until they return
+
+    def on_paid(self, order: Params) -> Any:
+        """An order is paid: ship. `order` has out_trade_no, amount.total, payer.openid, attach, event_id, ..."""
+        self.forward(facts.ORDER_PAID, order)
+
+    def on_refunded(self, refund: Params) -> Any:
+        """A refund has arrived. `refund` has out_refund_no, out_trade_no, amount.refund, event_id, ..."""
+        self.forward(facts.REFUND_SUCCEEDED, refund)
+
+    def on_transfer_finished(self, transfer: Params) -> Any:
+        """A transfer is SUCCESS, FAIL or CANCELLED, by `state`; it has out_bill_no, amount, event_id, ..."""
+        self.forward(facts.TRANSFER_FINISHED, transfer)
+
+    def on_order_closed(self, order: Params) -> Any:
+        """An order was closed unpaid: put the goods back."""
+        self.forward(facts.ORDER_CLOSED, order)
+
+    def forward(self, kind: str, payload: Params) -> None:
+        """Send the event to `eventWebhookUrl`, where that is set; raises what went wrong."""
+        if self.parts.forward:
+            self.parts.forward(kind, payload)
+
+    # Who may
+
+    def authorize(self, action: str, params: Params, caller: Caller) -> None:
+        """The default rights, and for end users their own orders only: another one is as if it did not exist."""
+        super().authorize(action, params, caller)
+        name = _OWNED.get(action)
+        number = params.get(name) if name else None
+        if name is None or caller.operator or not isinstance(number, str):
+            return
+        owner = self._owner_of(name, number)
+        if owner is None or (owner and owner not in (caller.openid, caller.uid)):
+            raise Refused(_NO_ORDER, 404)
+
+    def _owner_of(self, name: str, number: str) -> str | None:
+        store = self.parts.store
+        if name == "out_refund_no":
+            refund = store.refund(number)
+            if refund is None or refund["out_trade_no"] is None:
+                return None
+            name, number = "out_trade_no", refund["out_trade_no"]
+        order = store.order(number) if name == "out_trade_no" else store.order_by_transaction(number)
+        return None if order is None else str(order["owner"])
+
+    # Orders
+
+    def before_unified(self, params: Params, caller: Caller) -> Params:
+        """Priced by the merchant, then written down; the same number with the same params is the same order."""
+        params = self._priced(params, caller)
+        return self.parts.store.database.run(lambda tx: self._place(tx, params, caller.openid or caller.uid))
+
+    def _priced(self, params: Params, caller: Caller) -> Params:
+        if self.parts.price is None:
+            return params
+        total, asked = self.parts.price(params, caller), params["amount"]["total"]
+        if type(total) is not int or total <= 0:
+            raise TypeError("priceList must return the price as an integer above 0, in cents")
+        if asked != total:
+            raise Refused(f"amount.total is {asked}, but the price is {total} cents", 409)
+        return params
+
+    def _place(self, tx: Transaction, params: Params, owner: str) -> Params:
+        number = params["out_trade_no"]
+        row = self.parts.store.locked(tx, orders, orders.c.out_trade_no == number)
+        fresh = self._new_order(params, owner)
+        if row is None:
+            tx.connection.execute(insert(orders).values(fresh))
+            return params
+        if row["owner"] != owner:
+            raise Refused(f"out_trade_no {number} is taken: use another one", 409)
+        if row["state"] == states.REFUSED:
+            tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(fresh))
+            return params
+        known = json.loads(row["params"])
+        if _comparable(known) != _comparable(params):
+            raise Refused(f"out_trade_no {number} is taken by an order with other fields: use another one", 409)
+        if row["state"] != states.PENDING:
+            raise Refused(f"order {number} is {row['state']}: query it, and use a new number for another order", 409)
+        tx.connection.execute(
+            update(orders)
+            .where(orders.c.out_trade_no == number)
+            .values(attempts=row["attempts"] + 1, updated_at=now())
+        )
+        same: Params = known
+        return same
+
+    def _new_order(self, params: Params, owner: str) -> dict[str, Any]:
+        stamp = now()
+        expires = facts.moment(params.get("time_expire")) or stamp + self.parts.expire_after
+        return {
+            "out_trade_no": params["out_trade_no"],
+            "mchid": self.parts.merchant_id,
+            "appid": params["appid"],
+            "owner": owner,
+            "total": params["amount"]["total"],
+            "currency": params["amount"].get("currency", "CNY"),
+            "state": states.PENDING,
+            "params": canonical(params),
+            "unknown": True,
+            "attempts": 1,
+            "refunded": 0,
+            "expires_at": expires,
+            "next_check_at": next_check(stamp, stamp, expires),
+            "checks": 0,
+            "created_at": stamp,
+            "updated_at": stamp,
+        }
+
+    def handler_unified(self, params: Params) -> Any:
+        super().handler_unified(params)
+        statement = (
+            update(orders)
+            .where(orders.c.out_trade_no == params["out_trade_no"], orders.c.unknown)
+            .values(unknown=False, updated_at=now())
+        )
+        self.parts.store.database.run(lambda tx: tx.connection.execute(statement))
+
+    def handler_close(self, params: Params) -> Any:
+        super().handler_close(params)
+        self._take_notice("payment", {"out_trade_no": params["out_trade_no"], "trade_state": states.CLOSED})
+
+    # Refunds
+
+    def before_refund(self, params: Params, caller: Caller) -> Params:
+        """Its amount is reserved: all refunds of an order together never exceed it."""
+        return self.parts.store.database.run(lambda tx: self._reserve_refund(tx, params))
+
+    def _reserve_refund(self, tx: Transaction, params: Params) -> Params:
+        store, number, amount = self.parts.store, params["out_refund_no"], params["amount"]
+        order = store.locked_order(tx, params.get("out_trade_no"), params.get("transaction_id"))
+        row = store.locked(tx, refunds, refunds.c.out_refund_no == number)
+        if row is not None and row["state"] != states.REFUSED:
+            return self._repeated(tx, refunds.c.out_refund_no, row, params, final=states.CLOSED)
+        self._require_refundable(tx, order, params)
+        fresh = new_refund(params, amount=amount["refund"], total=amount["total"], currency=amount["currency"])
+        if order is not None:
+            fresh |= {"out_trade_no": order["out_trade_no"], "transaction_id": order["transaction_id"]}
+        if row is not None:
+            tx.connection.execute(update(refunds).where(refunds.c.out_refund_no == number).values(fresh))
+        else:
+            tx.connection.execute(insert(refunds).values(fresh))
+        return params
+
+    def _require_refundable(self, tx: Transaction, order: Row | None, params: Params) -> None:
+        refund, total = params["amount"]["refund"], params["amount"]["total"]
+        if order is not None:
+            number = order["out_trade_no"]
+            if order["state"] not in states.PAID_STATES:
+                raise Refused(f"order {number} is {order['state']} here: query it before you refund it", 409)
+            if total != order["total"]:
+                raise Refused(f"amount.total must be the order's {order['total']} cents", 409)
+            same_order = refunds.c.out_trade_no == number
+        elif "out_trade_no" in params:
+            same_order = refunds.c.out_trade_no == params["out_trade_no"]
+        else:
+            same_order = refunds.c.transaction_id == params["transaction_id"]
+        query = select(func.coalesce(func.sum(refunds.c.amount), 0)).where(
+            same_order, refunds.c.state.in_(states.RESERVING)
+        )
+        reserved = int(tx.connection.execute(query).scalar_one())
+        if reserved + refund > total:
+            left = f"{total - reserved} of {total} cents are left"
+            raise Refused(f"amount.refund is {refund}, but {left}: the rest is refunded or under way", 409)
+
+    def _repeated(self, tx: Transaction, number: Any, row: Row, params: Params, *, final: str) -> Params:
+        known: Params = json.loads(row["params"])
+        if known != params:
+            raise Refused(f"{number.name} {row[number.name]} is taken with other fields: use another one", 409)
+        if row["state"] == final:
+            raise Refused(f"{number.name} {row[number.name]} is {final}: a new attempt needs a new number", 409)
+        tx.connection.execute(
+            update(number.table)
+            .where(number == row[number.name])
+            .values(attempts=row["attempts"] + 1, updated_at=now())
+        )
+        return known
+
+    def handler_refund(self, params: Params) -> Any:
+        super().handler_refund(params)
+        statement = (
+            update(refunds)
+            .where(refunds.c.out_refund_no == params["out_refund_no"], refunds.c.state == states.PENDING)
+            .values(state=states.PROCESSING, unknown=False, updated_at=now())
+        )
+        self.parts.store.database.run(lambda tx: tx.connection.execute(statement))
+
+    # Transfers
+
+    def before_transfer(self, params: Params, caller: Caller) -> Params:
+        """Written down before WeChat Pay is asked; the name only as a slow digest, to know a repetition by."""
+        digest = _name_digest(params)
+        return self.parts.store.database.run(lambda tx: self._reserve_transfer(tx, params, digest))
+
+    def _reserve_transfer(self, tx: Transaction, params: Params, digest: str | None) -> Params:
+        number = params["out_bill_no"]
+        named = {name: params[name] for name in params if name == "user_name"}
+        nameless = {name: value for name, value in params.items() if name != "user_name"}
+        row = self.parts.store.locked(tx, transfers, transfers.c.out_bill_no == number)
+        if row is None or row["state"] == states.REFUSED:
+            fresh = _new_transfer(nameless, digest)
+            if row is None:
+                tx.connection.execute(insert(transfers).values(fresh))
+            else:
+                tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(fresh))
+            return params
+        if row["name_digest"] != digest:
+            raise Refused(f"out_bill_no {number} is taken with another user_name: use another one", 409)
+        if row["state"] in states.TRANSFER_ENDS:
+            raise Refused(f"out_bill_no {number} is {row['state']}: another transfer needs a new number", 409)
+        return self._repeated(tx, transfers.c.out_bill_no, row, nameless, final=states.CANCELLED) | named
+
+    def handler_encrypted(self, params: Params, serial: str) -> tuple[Params, str]:
+        """The first ciphertext is kept and sent by every repetition, because WeChat Pay may compare it."""
+        number = params["out_bill_no"]
+
+        def keep(tx: Transaction) -> tuple[str, str]:
+            row = self.parts.store.locked(tx, transfers, transfers.c.out_bill_no == number)
+            if row is None or row["name_ciphertext"]:
+                return (row["name_ciphertext"], row["name_serial"]) if row else (params["user_name"], serial)
+            values = {"name_ciphertext": params["user_name"], "name_serial": serial}
+            tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(values))
+            return params["user_name"], serial
+
+        ciphertext, first_serial = self.parts.store.database.run(keep)
+        return params | {"user_name": ciphertext}, first_serial
+
+    def handler_transfer(self, params: Params, result: Params) -> Any:
+        super().handler_transfer(params, result)
+        self.parts.store.learn_transfer(TransferFact.read(result))
+
+    # What became of a call, and what queries show
+
+    def handler_refused(self, kind: str, params: Params, error: Params) -> Any:
+        """A first attempt that was refused leaves its number and amount free; WeChat Pay is asked once more later."""
+        table, column, number = _TABLES[kind](params)
+        stamp = now()
+        still_pending = [column == number, table.c.state == states.PENDING]
+        exists = kind == "payment" and error["code"].replace("_", "") in _EXISTS
+
+        def release(tx: Transaction) -> None:
+            if not exists:
+                values = {"state": states.REFUSED, "unknown": False, "next_check_at": stamp + CONFIRM_REFUSAL_AFTER}
+                first = [*still_pending, table.c.unknown, table.c.attempts == 1]
+                if tx.connection.execute(update(table).where(*first).values(**values, updated_at=stamp)).rowcount:
+                    return
+            tx.connection.execute(update(table).where(*still_pending).values(next_check_at=stamp, updated_at=stamp))
+
+        self.parts.store.database.run(release)
+
+    def handler_query(self, action: str, params: Params, result: Params) -> Any:
+        """A query shows what a lost callback would have told."""
+        store = self.parts.store
+        if "out_refund_no" in result:
+            kind, known = "refund", store.refund(result["out_refund_no"])
+        elif "out_bill_no" in result:
+            kind, known = "transfer", store.transfer(result["out_bill_no"])
+        else:
+            kind, known = "payment", store.order(result["out_trade_no"])
+        if known:  # an operator may query what is from elsewhere
+            self._take_notice(kind, result)
+
+    def _take_notice(self, kind: str, fields: Params) -> None:
+        def learn(tx: Transaction) -> list[str]:
+            self.parts.store.learn(kind, fields)
+            return tx.events
+
+        created = self.parts.store.database.run(learn)
+        self.outbox.deliver_new(created, time.monotonic() + HOOK_WAIT)
+
+    # Callbacks
+
+    def handler_notification(self, notification: Notification, deadline: float) -> Any:
+        """One transaction: the change of state, its outbox event, the inbox row. Then hooks, while time allows."""
+        try:
+            created = self.parts.store.database.run(lambda tx: self._take_in(tx, notification, deadline))
+        except _NotKept as refusal:
+            return refusal.outcome
+        self.outbox.deliver_new(created, deadline - HOOK_RESERVE)
+        return None
+
+    def _take_in(self, tx: Transaction, notification: Notification, deadline: float) -> list[str]:
+        outcome = super().handler_notification(notification, deadline)
+        if not is_kept(outcome):
+            raise _NotKept(outcome)  # and rolls back
+        self.parts.store.keep_notification(notification, tx.outcome or facts.KEPT)
+        return tx.events
+
+    def handler_unified_trigger(self, params: Params) -> Any:
+        log.info("handlerUnifiedTrigger - payment result: %s %s", params["out_trade_no"], params["trade_state"])
+        self.parts.store.learn("payment", params)
+
+    def handler_refund_trigger(self, params: Params) -> Any:
+        log.info("handlerRefundTrigger - refund result: %s %s", params["out_refund_no"], params["refund_status"])
+        self.parts.store.learn("refund", params)
+
+    def handler_transfer_trigger(self, params: Params) -> Any:
+        log.info("handlerTransferTrigger - transfer result: %s %s", params["out_bill_no"], params["state"])
+        self.parts.store.learn("transfer", params)
+
+
+class _NotKept(Exception):
+    """A handler did not keep the message: nothing of it may be committed."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        super().__init__("not kept")
+
+
+_TABLES: Mapping[str, Callable[[Params], tuple[Any, Any, str]]] = {
+    "payment": lambda params: (orders, orders.c.out_trade_no, params["out_trade_no"]),
+    "refund": lambda params: (refunds, refunds.c.out_refund_no, params["out_refund_no"]),
+    "transfer": lambda params: (transfers, transfers.c.out_bill_no, params["out_bill_no"]),
+}
+
+
+def _comparable(params: Params) -> Params:
+    """An order without what may differ between two tries of it: a phone's address changes."""
+    scene = params.get("scene_info")
+    if not isinstance(scene, dict):
+        return params
+    return params | {"scene_info": {name: scene[name] for name in scene if name != "payer_client_ip"}}
+
+
+def _name_digest(params: Params) -> str | None:
+    """Names are few: a plain hash of one would be found by trying them all."""
+    if "user_name" not in params:
+        return None
+    salt = params["out_bill_no"].encode()
+    return hashlib.pbkdf2_hmac("sha256", params["user_name"].encode(), salt, NAME_ROUNDS).hex()
+
+
+def _new_transfer(params: Params, digest: str | None) -> dict[str, Any]:
+    stamp = now()
+    return {
+        "out_bill_no": params["out_bill_no"],
+        "transfer_bill_no": None,
+        "appid": params["appid"],
+        "openid": params["openid"],
+        "amount": params["transfer_amount"],
+        "state": states.PENDING,
+        "params": canonical(params),
+        "name_digest": digest,
+        "name_ciphertext": None,
+        "name_serial": None,
+        "package_info": None,
+        "fail_reason": None,
+        "unknown": True,
+        "attempts": 1,
+        "finished_at": None,
+        "next_check_at": next_check(stamp, stamp),
+        "checks": 0,
+        "created_at": stamp,
+        "updated_at": stamp,
+    }

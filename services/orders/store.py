@@ -1,0 +1,379 @@
+"""Reads and writes the tables. What WeChat Pay said comes in as a fact; one transaction keeps all that follows.
+
+An order's row is locked before its refunds, so two messages about one order wait for each other and none deadlocks;
+each change of state is an UPDATE that names the states it may come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Result, Table, insert, select, update
+
+from services.orders import facts, states
+from services.orders.columns import now, to_millisecond
+from services.orders.database import Database, Transaction
+from services.orders.facts import Decision, Incident, PaymentFact, RefundFact, Row, TransferFact
+from services.orders.schema import events, incidents, notifications, orders, refunds, transfers
+from services.strategies.base import Notification
+
+# Seconds after creation at which WeChat Pay advises to query [4012075249]; hourly from then on.
+SCHEDULE = (5, 30, 60, 180, 300, 600, 1800)
+HOURLY = 3600
+_KINDS: Mapping[str, tuple[Table, str, states.Moves]] = {
+    "payment": (orders, "out_trade_no", states.ORDER),
+    "refund": (refunds, "out_refund_no", states.REFUNDS),
+    "transfer": (transfers, "out_bill_no", states.TRANSFER),
+}
+
+log = logging.getLogger("pay.orders")
+
+
+class Store:
+    """Orders, refunds and transfers of one merchant. Every method is a transaction, or joins the one that is open."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # What is there
+
+    def order(self, out_trade_no: str) -> Row | None:
+        return self._one(orders, orders.c.out_trade_no == out_trade_no)
+
+    def order_by_transaction(self, transaction_id: str) -> Row | None:
+        return self._one(orders, orders.c.transaction_id == transaction_id)
+
+    def refund(self, out_refund_no: str) -> Row | None:
+        return self._one(refunds, refunds.c.out_refund_no == out_refund_no)
+
+    def transfer(self, out_bill_no: str) -> Row | None:
+        return self._one(transfers, transfers.c.out_bill_no == out_bill_no)
+
+    # What WeChat Pay said
+
+    def learn_payment(self, fact: PaymentFact) -> str:
+        """Take in what is known of an order; returns the outcome, see `facts`."""
+        return self._learn(lambda tx: self._learn_payment(tx, fact))
+
+    def learn_refund(self, fact: RefundFact) -> str:
+        return self._learn(lambda tx: self._learn_refund(tx, fact))
+
+    def learn_transfer(self, fact: TransferFact) -> str:
+        return self._learn(lambda tx: self._learn_transfer(tx, fact))
+
+    def learn(self, kind: str, fields: Row) -> str:
+        """The same by the kind of notification: payment, refund or transfer."""
+        if kind == "payment":
+            return self.learn_payment(PaymentFact.read(fields))
+        if kind == "refund":
+            return self.learn_refund(RefundFact.read(fields))
+        return self.learn_transfer(TransferFact.read(fields))
+
+    def keep_notification(self, notification: Notification, outcome: str) -> None:
+        """The inbox row; one that comes again is counted, and its outcome replaced by what it newly brought about."""
+        kind = notification.kind
+        plaintext = json.dumps(notification.plaintext, ensure_ascii=False, sort_keys=True)
+        stamp = now()
+        row = {
+            "key": _inbox_key(notification, plaintext),
+            "notification_id": notification.id[:64],
+            "kind": kind.name if kind else "other",
+            "event_type": notification.event_type[:64],
+            "number": str(notification.plaintext[kind.number])[:64] if kind else "",
+            "evidence": notification.evidence,
+            "plaintext": plaintext,
+            "outcome": outcome,
+            "deliveries": 1,
+            "received_at": stamp,
+            "last_at": stamp,
+        }
+        changed: dict[str, Any] = {"deliveries": notifications.c.deliveries + 1, "last_at": stamp}
+        if outcome != facts.REPEATED:
+            changed["outcome"] = outcome
+        self.database.run(
+            lambda tx: tx.connection.execute(self.database.upsert(notifications, row, "key", changed))
+        )
+
+    def record_incident(self, incident: Incident) -> None:
+        """Keep it once, however often it is found, and say it in the log as an error."""
+        self.database.run(lambda tx: self._record_incident(tx, incident))
+
+    # Learning, inside a transaction
+
+    def _learn(self, work: Callable[[Transaction], str]) -> str:
+        def learn(tx: Transaction) -> str:
+            tx.outcome = work(tx)
+            return tx.outcome
+
+        return self.database.run(learn)
+
+    def _learn_payment(self, tx: Transaction, fact: PaymentFact) -> str:
+        row = self.locked(tx, orders, orders.c.out_trade_no == fact.out_trade_no)
+        payer = json.loads(row["params"]).get("payer", {}).get("openid") if row else None
+        return self.settle_payment(tx, row, facts.decide_payment(row, fact, payer))
+
+    def settle_payment(self, tx: Transaction, order: Row | None, decision: Decision) -> str:
+        """Write a decision about an order whose row is locked or was read a moment ago."""
+        if order is not None and not self._move(tx, "payment", order, decision):
+            return facts.REPEATED
+        if decision.event and order is not None:
+            self._emit(tx, decision.event, order["out_trade_no"], order_view({**order, **decision.values}))
+        if decision.incident:
+            self._record_incident(tx, decision.incident)
+        return decision.outcome
+
+    def _learn_refund(self, tx: Transaction, fact: RefundFact) -> str:
+        order = self.locked_order(tx, fact.out_trade_no, fact.transaction_id)
+        row = self.locked(tx, refunds, refunds.c.out_refund_no == fact.out_refund_no)
+        if row is None:
+            row = self._adopt_refund(tx, order, fact)
+        if row is None:
+            return facts.INCIDENT
+        return self.settle_refund(tx, row, order, facts.decide_refund(row, order, fact))
+
+    def settle_refund(self, tx: Transaction, refund: Row, order: Row | None, decision: Decision) -> str:
+        """Write a decision about a refund; `order`, where there is one, is locked."""
+        if not self._move(tx, "refund", refund, decision):
+            return facts.REPEATED
+        if decision.refunded and order is not None:
+            self._add_refunded(tx, order, decision)
+        if decision.event:
+            self._emit(tx, decision.event, refund["out_refund_no"], refund_view({**refund, **decision.values}))
+        if decision.incident:
+            self._record_incident(tx, decision.incident)
+        return decision.outcome
+
+    def _adopt_refund(self, tx: Transaction, order: Row | None, fact: RefundFact) -> Row | None:
+        """A row for a refund that was made elsewhere, such as on the merchant platform: money left all the same."""
+        fitting = order is not None and fact.total == order["total"] and type(fact.refund) is int
+        if order is None or not fitting:
+            message = f"refund {fact.out_refund_no} of order {fact.out_trade_no} is not stored here"
+            details = {"status": fact.status, "refund": fact.refund, "total": fact.total}
+            self._record_incident(tx, Incident("unknown_refund", fact.out_refund_no, message, details))
+            return None
+        row = new_refund(
+            {"out_refund_no": fact.out_refund_no, "out_trade_no": order["out_trade_no"]},
+            amount=fact.refund,
+            total=fact.total,
+            currency=order["currency"],
+        )
+        tx.connection.execute(insert(refunds).values(row))
+        return row
+
+    def _add_refunded(self, tx: Transaction, order: Row, decision: Decision) -> None:
+        refunded = order["refunded"] + decision.refunded
+        values: dict[str, Any] = {"refunded": refunded, "updated_at": now()}
+        if order["state"] in states.PAID_STATES:
+            values["state"] = states.paid_state(refunded, order["total"])
+        elif decision.recheck:
+            values["next_check_at"] = now()
+        tx.connection.execute(update(orders).where(orders.c.out_trade_no == order["out_trade_no"]).values(values))
+        if refunded > order["total"]:
+            message = f"{refunded} cents were refunded of order {order['out_trade_no']} of {order['total']}"
+            details = {"refunded": refunded, "total": order["total"]}
+            self._record_incident(tx, Incident("refunded_too_much", order["out_trade_no"], message, details))
+
+    def _learn_transfer(self, tx: Transaction, fact: TransferFact) -> str:
+        row = self.locked(tx, transfers, transfers.c.out_bill_no == fact.out_bill_no)
+        return self.settle_transfer(tx, row, facts.decide_transfer(row, fact))
+
+    def settle_transfer(self, tx: Transaction, transfer: Row | None, decision: Decision) -> str:
+        """Write a decision about a transfer."""
+        if transfer is not None and not self._move(tx, "transfer", transfer, decision):
+            return facts.REPEATED
+        if decision.event and transfer is not None:
+            self._emit(tx, decision.event, transfer["out_bill_no"], transfer_view({**transfer, **decision.values}))
+        if decision.incident:
+            self._record_incident(tx, decision.incident)
+        return decision.outcome
+
+    # Parts
+
+    def _move(self, tx: Transaction, kind: str, row: Row, decision: Decision) -> bool:
+        """Whether the row was as it was read, and is now as decided; True as well where nothing is to change."""
+        if not decision.values:
+            return True
+        table, number, moves = _KINDS[kind]
+        target = decision.values.get("state", row["state"])
+        origins = {row["state"]} if target == row["state"] else states.before(moves, target) & {row["state"]}
+        changed = tx.connection.execute(
+            update(table)
+            .where(table.c[number] == row[number], table.c.state.in_(origins))
+            .values(**decision.values, updated_at=now())
+        )
+        return changed.rowcount == 1
+
+    def _emit(self, tx: Transaction, kind: str, number: str, payload: Row) -> None:
+        """An outbox row. Its id follows from type and number, so that the same event cannot come to be twice."""
+        identifier = event_id(kind, number)
+        stamp = now()
+        row = {
+            "id": identifier,
+            "type": kind,
+            "number": number,
+            "payload": json.dumps(payload, ensure_ascii=False),
+            "state": states.PENDING,
+            "attempts": 0,
+            "next_at": stamp,
+            "created_at": stamp,
+        }
+        if tx.connection.execute(self.database.insert_new(events, row, "id")).rowcount == 1:
+            tx.events.append(identifier)
+
+    def _record_incident(self, tx: Transaction, incident: Incident) -> None:
+        details = json.dumps(incident.details, ensure_ascii=False, sort_keys=True)
+        stamp = now()
+        row = {
+            "key": _digest(incident.kind, incident.number, details)[:64],
+            "kind": incident.kind,
+            "number": incident.number[:64],
+            "message": incident.message[:500],
+            "details": details,
+            "times": 1,
+            "created_at": stamp,
+            "last_at": stamp,
+        }
+        again = {"times": incidents.c.times + 1, "last_at": stamp}
+        tx.connection.execute(self.database.upsert(incidents, row, "key", again))
+        log.error("incident: %s", incident.message, extra={"fields": {"incident": incident.kind}})
+
+    def locked_order(self, tx: Transaction, out_trade_no: Any, transaction_id: Any) -> Row | None:
+        """The order of that number, locked; None where it is not stored."""
+        if isinstance(out_trade_no, str):
+            return self.locked(tx, orders, orders.c.out_trade_no == out_trade_no)
+        if isinstance(transaction_id, str):
+            return self.locked(tx, orders, orders.c.transaction_id == transaction_id)
+        return None
+
+    def locked(self, tx: Transaction, table: Table, condition: Any) -> Row | None:
+        """The row that fits, locked until the end of the transaction."""
+        query = self.database.locked(select(table).where(condition).limit(1))
+        return _first(tx.connection.execute(query))
+
+    def _one(self, table: Table, condition: Any) -> Row | None:
+        query = select(table).where(condition).limit(1)
+        return self.database.run(lambda tx: _first(tx.connection.execute(query)))
+
+
+def _first(result: Result[Any]) -> Row | None:
+    row = result.mappings().first()
+    return None if row is None else dict(row)
+
+
+def new_refund(params: Row, *, amount: int, total: int, currency: str) -> dict[str, Any]:
+    """A row of `refunds` before WeChat Pay is asked."""
+    stamp = now()
+    return {
+        "out_refund_no": params["out_refund_no"],
+        "out_trade_no": params.get("out_trade_no"),
+        "transaction_id": params.get("transaction_id"),
+        "refund_id": None,
+        "amount": amount,
+        "total": total,
+        "currency": currency,
+        "state": states.PENDING,
+        "params": canonical(params),
+        "unknown": True,
+        "attempts": 1,
+        "received_account": None,
+        "succeeded_at": None,
+        "next_check_at": next_check(stamp, stamp),
+        "checks": 0,
+        "created_at": stamp,
+        "updated_at": stamp,
+    }
+
+
+def next_check(created: datetime, at: datetime, expires: datetime | None = None) -> datetime:
+    """When to query next, after `at`; the moment an order expires is one of them."""
+    age = (at - created).total_seconds()
+    ahead = [created + timedelta(seconds=seconds) for seconds in SCHEDULE if seconds > age]
+    due = min(ahead, default=at + timedelta(seconds=HOURLY))
+    return min(due, expires) if expires is not None and expires > at else due
+
+
+def canonical(params: Row) -> str:
+    """JSON that is the same for the same params."""
+    return json.dumps(params, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def event_id(kind: str, number: str) -> str:
+    """The same for the same event for ever, also in a database that was restored from a copy."""
+    return f"evt_{_digest(kind, number)[:40]}"
+
+
+def order_view(row: Row) -> dict[str, Any]:
+    """An order as hooks, callers and the command line see it."""
+    params = json.loads(row["params"])
+    return {
+        "out_trade_no": row["out_trade_no"],
+        "state": row["state"],
+        "appid": row["appid"],
+        "mchid": row["mchid"],
+        "owner": row["owner"],
+        "description": params.get("description"),
+        "attach": params.get("attach"),
+        "amount": {"total": row["total"], "currency": row["currency"], "payer_total": row["payer_total"]},
+        "refunded": row["refunded"],
+        "transaction_id": row["transaction_id"],
+        "trade_type": row["trade_type"],
+        "bank_type": row["bank_type"],
+        "payer": {"openid": row["payer"]},
+        "paid_at": _text(row["paid_at"]),
+        "created_at": _text(row["created_at"]),
+        "expires_at": _text(row["expires_at"]),
+    }
+
+
+def refund_view(row: Row) -> dict[str, Any]:
+    """A refund as hooks and the command line see it."""
+    return {
+        "out_refund_no": row["out_refund_no"],
+        "state": row["state"],
+        "out_trade_no": row["out_trade_no"],
+        "transaction_id": row["transaction_id"],
+        "refund_id": row["refund_id"],
+        "reason": json.loads(row["params"]).get("reason"),
+        "amount": {"refund": row["amount"], "total": row["total"], "currency": row["currency"]},
+        "received_account": row["received_account"],
+        "succeeded_at": _text(row["succeeded_at"]),
+        "created_at": _text(row["created_at"]),
+    }
+
+
+def transfer_view(row: Row) -> dict[str, Any]:
+    """A transfer as hooks and the command line see it."""
+    return {
+        "out_bill_no": row["out_bill_no"],
+        "state": row["state"],
+        "transfer_bill_no": row["transfer_bill_no"],
+        "appid": row["appid"],
+        "openid": row["openid"],
+        "amount": row["amount"],
+        "remark": json.loads(row["params"]).get("transfer_remark"),
+        "fail_reason": row["fail_reason"],
+        "finished_at": _text(row["finished_at"]),
+        "created_at": _text(row["created_at"]),
+    }
+
+
+def _inbox_key(notification: Notification, plaintext: str) -> str:
+    """WeChat Pay's id where its signature covers it, else what the content alone gives."""
+    if notification.evidence == "signature" and notification.id:
+        return f"id:{notification.id}"[:80]
+    return f"sha256:{_digest(notification.event_type, plaintext)}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _text(value: datetime | None) -> str | None:
+    return None if value is None else to_millisecond(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
