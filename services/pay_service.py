@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from services.handler_pool import HandlerPool, HandlerTimeout
 from services.merchant_code import (
@@ -24,6 +23,7 @@ from services.merchant_code import (
 )
 from services.order_service import OrderService, Params
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Notification, Strategy
+from services.wechatpay import paths
 from services.wechatpay.client import Reply
 from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
 from services.wechatpay.signer import Signer
@@ -87,7 +87,6 @@ SCENES = {
         "/v3/pay/transactions/app", "prepay_id", lambda s, appid, data: s.app_parameters(appid, data["prepay_id"])
     ),
 }
-_TRANSFER_BILLS = "/v3/fund-app/mch-transfer/transfer-bills"
 
 
 class PayService:
@@ -126,14 +125,15 @@ class PayService:
 
     def query_order(self, action: str, params: Params, caller: Caller) -> Result:
         """An order by `out_trade_no` or `transaction_id` ([4012791859], [4012791858])."""
-        name = "out_trade_no" if "out_trade_no" in params else "transaction_id"
-        segment = "out-trade-no" if name == "out_trade_no" else "id"
-        path = f"/v3/pay/transactions/{segment}/{_quoted(params[name])}?mchid={self._merchant.merchant_id}"
-        return self._query(action, path, params, {name: params[name]})
+        name, path = (
+            ("out_trade_no", paths.order) if "out_trade_no" in params else ("transaction_id", paths.transaction)
+        )
+        expect = {name: params[name]}
+        return self._query(action, path(self._merchant.merchant_id, params[name]), params, expect)
 
     def close_order(self, action: str, params: Params, caller: Caller) -> Result:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
-        path = f"/v3/pay/transactions/out-trade-no/{_quoted(params['out_trade_no'])}/close"
+        path = paths.close(params["out_trade_no"])
         result = _result(self._client.call("POST", path, {"mchid": self._merchant.merchant_id}))
         record("close", lambda: self._orders.handler_close(params))
         return result
@@ -144,16 +144,14 @@ class PayService:
         payload = params | {"notify_url": self._merchant.notify_url_refunds}
         expect = {"out_refund_no": payload["out_refund_no"]}
         with refusals_told(self._orders, REFUND, payload):
-            result = _result(self._client.call("POST", "/v3/refund/domestic/refunds", payload, expect=expect))
+            result = _result(self._client.call("POST", paths.REFUNDS, payload, expect=expect))
         record("refund", lambda: self._orders.handler_refund(payload), result)
         return result
 
     def query_refund(self, action: str, params: Params, caller: Caller) -> Result:
         """A refund by `out_refund_no` ([4013071041])."""
         number = params["out_refund_no"]
-        return self._query(
-            action, f"/v3/refund/domestic/refunds/{_quoted(number)}", params, {"out_refund_no": number}
-        )
+        return self._query(action, paths.refund(number), params, {"out_refund_no": number})
 
     def transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask for a transfer of `transfer_amount` cents to a user ([4012716434]); he confirms it himself.
@@ -169,7 +167,7 @@ class PayService:
                 payload, serial = self._with_encrypted_name(payload, deadline)
             if self._merchant.transfer_notify_url:
                 payload = payload | {"notify_url": self._merchant.transfer_notify_url}
-            reply = self._client.call("POST", _TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
+            reply = self._client.call("POST", paths.TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
@@ -186,14 +184,14 @@ class PayService:
     def cancel_transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """Ask to cancel an unconfirmed transfer ([4012716458]); asynchronous, query for the end."""
         number = params["out_bill_no"]
-        path = f"{_TRANSFER_BILLS}/out-bill-no/{_quoted(number)}/cancel"
-        return _result(self._client.call("POST", path, expect={"out_bill_no": number}))
+        return _result(self._client.call("POST", paths.cancel(number), expect={"out_bill_no": number}))
 
     def query_transfer(self, action: str, params: Params, caller: Caller) -> Result:
         """A transfer by `out_bill_no` or `transfer_bill_no` ([4012716437], [4012716457])."""
-        name = "out_bill_no" if "out_bill_no" in params else "transfer_bill_no"
-        path = f"{_TRANSFER_BILLS}/{name.replace('_', '-')}/{_quoted(params[name])}"
-        reply = self._client.call("GET", path, expect={name: params[name]})
+        name, path = (
+            ("out_bill_no", paths.transfer) if "out_bill_no" in params else ("transfer_bill_no", paths.transfer_bill)
+        )
+        reply = self._client.call("GET", path(params[name]), expect={name: params[name]})
         authorize(self._orders, action, params | {"openid": reply.data.get("openid", "")}, caller)
         return self._shown(action, params, reply)
 
@@ -272,11 +270,6 @@ def protect_people(data: Mapping[str, Any]) -> None:
     payer = data.get("payer")
     openid = payer.get("openid") if isinstance(payer, Mapping) else None
     protect(openid, data.get("openid"), data.get("user_name"))
-
-
-def _quoted(number: str) -> str:
-    # As WeChat Pay's own SDK does: `|` and `@` encoded, `*` not.
-    return quote(number, safe="*")
 
 
 def _result(reply: Reply, data: Result | None = None) -> Result:

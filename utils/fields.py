@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from ipaddress import ip_address
 from string import ascii_letters, digits
 from typing import Any
@@ -90,6 +90,17 @@ class Moment(fields.Field[str]):
         return value
 
 
+class Day(fields.Field[str]):
+    """A calendar day as YYYY-MM-DD."""
+
+    default_error_messages = _MESSAGES
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
+        if not isinstance(value, str) or not _is_day(value):
+            raise ValidationError("must be a day as YYYY-MM-DD")
+        return value
+
+
 class IpAddress(fields.Field[str]):
     """An IPv4 or IPv6 address as text."""
 
@@ -102,21 +113,22 @@ class IpAddress(fields.Field[str]):
 
 
 class Whole(fields.Field[int]):
-    """An integer of at least `least`; neither a boolean, nor 20.0, nor "20"."""
+    """An integer from `least` to `most`; neither a boolean, nor 20.0, nor "20"."""
 
     default_error_messages = _MESSAGES
     unit = ""
 
-    def __init__(self, least: int, **options: Any) -> None:
+    def __init__(self, least: int, most: int = MAX_INTEGER, **options: Any) -> None:
         super().__init__(**options)
         self.least = least
+        self.most = most
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> int:
         if type(value) is not int or value < self.least:
             bound = "above 0" if self.least == 1 else f"of at least {self.least}"
             raise ValidationError(f"must be an integer {bound}{self.unit}")
-        if value > MAX_INTEGER:
-            raise ValidationError(f"must be an integer of at most {MAX_INTEGER}{self.unit}")
+        if value > self.most:
+            raise ValidationError(f"must be an integer of at most {self.most}{self.unit}")
         return value
 
 
@@ -177,6 +189,16 @@ def _is_moment(text: str) -> bool:
         return False
     try:
         datetime.fromisoformat(written[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_day(text: str) -> bool:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        date.fromisoformat(text)
     except ValueError:
         return False
     return True

@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
-from utils.fields import Cents, Choice, Code, Flag, IpAddress, Items, Moment, Object, Text, Whole
+from utils.fields import Cents, Choice, Code, Day, Flag, IpAddress, Items, Moment, Object, Text, Whole
 
+MAX_WAIT = 18  # seconds: the platform ends a request after 20
+MAX_RUN = 15
 MAX_DETAIL_BYTES = 6144
 MAX_URL_LENGTH = 256
 NAME_FORBIDDEN_BELOW, NAME_REQUIRED_FROM = 30, 200_000  # cents [4012711988]
@@ -332,6 +334,37 @@ class TransferByBillNo(Call):
     transfer_bill_no = Code(1, 64, "_-", required=True)
 
 
+class OrderWait(Call):
+    """Waits until a stored order is no longer PENDING, at most `seconds`."""
+
+    out_trade_no = Code(6, 32, "_-|*", required=True)
+    seconds = Whole(1, MAX_WAIT, load_default=MAX_WAIT)
+
+
+class Reconcile(Call):
+    """Queries what is due at WeChat Pay: at most `limit` rows, and none begun after `seconds`."""
+
+    limit = Whole(1, 100_000, load_default=1000)
+    seconds = Whole(1, MAX_RUN, load_default=10)
+
+
+class OrdersInit(Call):
+    """Makes the tables."""
+
+
+class TradeBill(Call):
+    """One day's trades [4013071227], a Beijing calendar day that is over."""
+
+    bill_date = Day(required=True)
+
+
+class FundflowBill(Call):
+    """One day's movements of an account [4013071235]."""
+
+    bill_date = Day(required=True)
+    account_type = Choice("BASIC", "OPERATION", "FEES", load_default="BASIC")
+
+
 JSAPI_ORDER = JsapiOrder()
 NATIVE_ORDER = Order()
 H5_ORDER = H5Order()
@@ -345,3 +378,8 @@ TRANSFER = Transfer()
 TRANSFER_CANCEL = TransferByOutBillNo()
 TRANSFER_QUERY = TransferByOutBillNo()
 TRANSFER_QUERY_BY_NO = TransferByBillNo()
+ORDER_WAIT = OrderWait()
+RECONCILE = Reconcile()
+ORDERS_INIT = OrdersInit()
+TRADE_BILL = TradeBill()
+FUNDFLOW_BILL = FundflowBill()

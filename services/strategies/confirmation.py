@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Kind
+from services.wechatpay import paths
 from services.wechatpay.client import Client
 from services.wechatpay.errors import (
     ApiError,
@@ -40,17 +40,17 @@ class _Question:
 _QUESTIONS = {
     # REFUND confirms a payment too: it was paid, and a refund was accepted since ([4012791870]).
     PAYMENT: _Question(
-        lambda number, mchid: f"/v3/pay/transactions/out-trade-no/{number}?mchid={mchid}",
+        lambda number, mchid: paths.order(mchid, number),
         ("appid", "mchid", "out_trade_no", "transaction_id", "trade_type", "payer", "amount"),
         frozenset({"SUCCESS", "REFUND"}),
     ),
     REFUND: _Question(
-        lambda number, mchid: f"/v3/refund/domestic/refunds/{number}",
+        lambda number, mchid: paths.refund(number),
         ("mchid", "out_trade_no", "transaction_id", "out_refund_no", "refund_id", "amount"),
         frozenset({"SUCCESS", "CLOSED", "ABNORMAL"}),
     ),
     TRANSFER: _Question(
-        lambda number, mchid: f"/v3/fund-app/mch-transfer/transfer-bills/out-bill-no/{number}",
+        lambda number, mchid: paths.transfer(number),
         ("mch_id", "appid", "out_bill_no", "transfer_bill_no", "openid", "transfer_amount"),
         frozenset({"SUCCESS", "FAIL", "CANCELLED"}),
     ),
@@ -103,7 +103,7 @@ class Confirmation:
         return answer
 
     def _ask(self, kind: Kind, number: str, deadline: float) -> dict[str, Any]:
-        path = _QUESTIONS[kind].path(quote(number, safe="*"), self._merchant_id)
+        path = _QUESTIONS[kind].path(number, self._merchant_id)
         try:
             reply = self._client.call(
                 "GET",
