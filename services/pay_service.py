@@ -167,7 +167,9 @@ class PayService:
                 payload, serial = self._with_encrypted_name(payload, deadline)
             if self._merchant.transfer_notify_url:
                 payload = payload | {"notify_url": self._merchant.transfer_notify_url}
-            reply = self._client.call("POST", paths.TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline)
+            reply = self._client.call(
+                "POST", paths.TRANSFER_BILLS, payload, serial=serial, expect=expect, deadline=deadline
+            )
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )

@@ -139,6 +139,8 @@ def in_process(env: Mapping[str, str], order_service: OrderService | None = None
         server.shutdown()
         thread.join()
         server.server_close()
+        if hasattr(application.extensions["pay"].orders, "parts"):
+            application.extensions["pay"].orders.parts.store.database.close()
 
 
 def _await(function: Function, process: subprocess.Popen[bytes]) -> None:
