@@ -12,9 +12,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from controllers.components import MissingCredentials
 from controllers.responses import failure, refused
 from services.handler_pool import HandlerTimeout
-from services.merchant_code import HookFailed, NotRecorded
+from services.merchant_code import DatabaseFailed, HookFailed, NotRecorded
 from services.order_service import Refused
-from services.pay_service import BadRequest, HandlerFailed, NoOrderDatabase
+from services.pay_service import BadRequest, HandlerFailed, NoOrderDatabase, TooManyWaiting
 from services.wechatpay import errors as wechatpay
 from utils.cloudbase_auth import BadToken, KeysUnavailable
 from utils.json_body import BadJson
@@ -68,6 +68,12 @@ def _not_recorded(error: NotRecorded) -> Response:
     return failure(503, f"the order service could not record this {error}: send the same {error} again")
 
 
+def _ask_again(error: TooManyWaiting) -> Response:
+    response = failure(503, str(error))
+    response.headers["Retry-After"] = "2"
+    return response
+
+
 def _plain(status: int, text: str = "") -> Callable[[Exception], Response]:
     """The exception's own text, or a fixed one where that is not for callers."""
     return lambda error: failure(status, text or str(error))
@@ -84,6 +90,8 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (BodyTooLarge, _plain(413)),
     (MissingCredentials, _plain(500)),
     (NoOrderDatabase, _plain(500)),
+    (DatabaseFailed, _plain(503)),
+    (TooManyWaiting, _ask_again),
     (wechatpay.ApiError, _api_error),
     (wechatpay.TimedOut, _unknown(504)),
     (wechatpay.RateLimited, _unknown(429)),

@@ -21,6 +21,10 @@ class HookFailed(Exception):
     """`before_*` or `authorize` failed; nothing that changes anything was sent."""
 
 
+class DatabaseFailed(Exception):
+    """The order database cannot be used now, or not without its tables; what was committed before stays."""
+
+
 class NotRecorded(Exception):
     """WeChat Pay accepted, the merchant's handler did not keep it.
 

@@ -44,6 +44,10 @@ class NoOrderDatabase(Exception):
     """The action needs `orderDatabaseUrl`, which is not set."""
 
 
+class TooManyWaiting(Exception):
+    """As many callers as may wait for an order do so already."""
+
+
 class HandlerFailed(Exception):
     """A callback handler raised or did not keep the message; WeChat Pay is to deliver again."""
 

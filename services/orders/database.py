@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, Table, create_engine, event
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from services.merchant_code import DatabaseFailed
 
 Result = TypeVar("Result")
 
@@ -25,22 +27,21 @@ _DEADLOCK_NUMBERS = {1205, 1213}  # MySQL: lock wait timeout, deadlock
 _MISSING_STATE, _MISSING_NUMBER, _MISSING_TEXT = "42P01", 1146, "no such table"
 
 
-class TablesMissing(Exception):
-    """The database holds no tables of ours yet."""
-
-    def __init__(self) -> None:
-        super().__init__("the order tables are missing: run `flask --app app orders init-db`, or wxpay_orders_init")
+MISSING = "the order tables are missing: run `flask --app app orders init-db`, or the action wxpay_orders_init"
+DOWN = "the order database cannot be used now: try again later"
 
 
 @dataclass
 class Transaction:
     """An open transaction.
 
-    `events` are the outbox rows that exist once it is committed, `outcome` is what the last fact brought about.
+    `events` are the ids of outbox rows that exist once it is committed, `outcome` is what the last fact brought about.
+    `before_commit` are rows, with table and key, that are inserted at the end and together, unless they are there.
     """
 
     connection: Connection
     outcome: str = ""
+    before_commit: list[tuple[Table, str, dict[str, Any]]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
 
@@ -57,7 +58,7 @@ class Database:
         """`work` in a transaction, committed at its end: the one that is open in this context, else a new one.
 
         A new one that lost a deadlock, or the race to insert a number, is begun again, so `work` may run more than
-        once.
+        once. Raises DatabaseFailed, and what `work` raises.
         """
         current = self._open.get()
         if current is not None:
@@ -66,23 +67,19 @@ class Database:
             try:
                 with self._begin() as transaction:
                     return work(transaction)
-            except DBAPIError as error:
-                if _is_missing_table(error):
-                    raise TablesMissing from error
-                if attempt == ATTEMPTS or not (_is_deadlock(error) or isinstance(error, IntegrityError)):
-                    raise
+            except SQLAlchemyError as error:
+                if attempt == ATTEMPTS or not _is_lost_race(error):
+                    raise _failed(error) from error
         raise AssertionError("unreachable")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single statements outside of any transaction."""
+        """A connection for single statements outside of any transaction; raises DatabaseFailed."""
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 yield connection
-        except DBAPIError as error:
-            if _is_missing_table(error):
-                raise TablesMissing from error
-            raise
+        except SQLAlchemyError as error:
+            raise _failed(error) from error
 
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
         """`query` with its rows locked until the end of the transaction; `skip` leaves out those locked by others.
@@ -98,15 +95,12 @@ class Database:
         insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
         return insert(table).values(values).on_conflict_do_update(index_elements=[key], set_=update)
 
-    def insert_new(self, table: Table, values: Mapping[str, Any], key: str) -> Any:
-        """An INSERT that does nothing where `key` is there already; `rowcount` tells which it was."""
-        statement: Any
+    def insert_new(self, table: Table, rows: Sequence[Mapping[str, Any]], key: str) -> Any:
+        """An INSERT that leaves out the rows whose `key` is there already."""
         if self.kind == "mysql":
-            statement = mysql.insert(table).values(values).prefix_with("IGNORE")
-        else:
-            insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
-            statement = insert(table).values(values).on_conflict_do_nothing(index_elements=[key])
-        return statement.execution_options(preserve_rowcount=True)
+            return mysql.insert(table).values(rows).prefix_with("IGNORE")
+        insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
+        return insert(table).values(rows).on_conflict_do_nothing(index_elements=[key])
 
     def close(self) -> None:
         self.engine.dispose()
@@ -118,6 +112,8 @@ class Database:
             token = self._open.set(transaction)
             try:
                 yield transaction
+                for (table, key), rows in _grouped(transaction.before_commit).items():
+                    connection.execute(self.insert_new(table, rows, key))
             finally:
                 self._open.reset(token)
 
@@ -127,6 +123,13 @@ class Database:
         if self.kind == "mysql":
             return version >= ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 1))
         return self.kind == "postgresql"
+
+
+def _grouped(rows: Sequence[tuple[Table, str, dict[str, Any]]]) -> dict[tuple[Table, str], list[dict[str, Any]]]:
+    grouped: dict[tuple[Table, str], list[dict[str, Any]]] = {}
+    for table, key, row in rows:
+        grouped.setdefault((table, key), []).append(row)
+    return grouped
 
 
 def _engine(url: URL, kind: str, patience: float) -> Engine:
@@ -181,18 +184,21 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
 
 
-def _is_deadlock(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", "") in _DEADLOCK_STATES or _number(error) in _DEADLOCK_NUMBERS
-
-
-def _is_missing_table(error: DBAPIError) -> bool:
-    return (
-        getattr(error.orig, "sqlstate", "") == _MISSING_STATE
+def _failed(error: SQLAlchemyError) -> DatabaseFailed:
+    orig = getattr(error, "orig", None)
+    missing = (
+        getattr(orig, "sqlstate", "") == _MISSING_STATE
         or _number(error) == _MISSING_NUMBER
-        or _MISSING_TEXT in str(error.orig)
+        or _MISSING_TEXT in str(orig)
     )
+    return DatabaseFailed(MISSING if missing else DOWN)
 
 
-def _number(error: DBAPIError) -> Any:
-    arguments = getattr(error.orig, "args", ())
+def _is_lost_race(error: SQLAlchemyError) -> bool:
+    state = getattr(getattr(error, "orig", None), "sqlstate", "")
+    return isinstance(error, IntegrityError) or state in _DEADLOCK_STATES or _number(error) in _DEADLOCK_NUMBERS
+
+
+def _number(error: SQLAlchemyError) -> Any:
+    arguments = getattr(getattr(error, "orig", None), "args", ())
     return arguments[0] if arguments else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from services.order_service import Params
+from services.orders.reconcile import Reconciler
 from services.orders.service import SqlOrderService
 from services.orders.tables import init_db
+from services.orders.waiting import Waiting
 from services.pay_service import Desk
 from services.wechatpay.client import Client
 
@@ -18,14 +20,25 @@ class OrderDesk:
         self.service = service
         self.client = client
         self.merchant_id = merchant_id
+        self._waiting = Waiting(service.parts.store)
 
     def actions(self) -> Desk:
         """The methods by the names of their actions."""
         return {
             "wxpay_orders_init": self.init,
+            "wxpay_order_wait": self.wait,
+            "wxpay_reconcile": self.reconcile,
         }
 
     def init(self, params: Params) -> dict[str, Any]:
         """Make or upgrade the tables."""
         init_db(self.service.parts.store.database)
         return {"tables": "ready"}
+
+    def wait(self, params: Params) -> dict[str, Any]:
+        """An order once it is not PENDING any more, or as it is after `seconds`; raises TooManyWaiting, Refused."""
+        return self._waiting.wait(params["out_trade_no"], params["seconds"])
+
+    def reconcile(self, params: Params) -> dict[str, Any]:
+        """Ask WeChat Pay about what is not settled, see Reconciler.run."""
+        return Reconciler(self.service, self.client, self.merchant_id).run(**params)

@@ -260,7 +260,10 @@ class SqlOrderService(OrderService):
         super().handler_refund(params)
         statement = (
             update(refunds)
-            .where(refunds.c.out_refund_no == params["out_refund_no"], refunds.c.state == states.PENDING)
+            .where(
+                refunds.c.out_refund_no == params["out_refund_no"],
+                refunds.c.state.in_(states.before(states.REFUNDS, states.PROCESSING)),
+            )
             .values(state=states.PROCESSING, unknown=False, updated_at=now())
         )
         self.parts.store.database.run(lambda tx: tx.connection.execute(statement))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -114,8 +114,7 @@ class Store:
 
     def _learn_payment(self, tx: Transaction, fact: PaymentFact) -> str:
         row = self.locked(tx, orders, orders.c.out_trade_no == fact.out_trade_no)
-        payer = json.loads(row["params"]).get("payer", {}).get("openid") if row else None
-        return self.settle_payment(tx, row, facts.decide_payment(row, fact, payer))
+        return self.settle_payment(tx, row, facts.decide_payment(row, fact, payer_of(row) if row else None))
 
     def settle_payment(self, tx: Transaction, order: Row | None, decision: Decision) -> str:
         """Write a decision about an order whose row is locked or was read a moment ago."""
@@ -222,8 +221,8 @@ class Store:
             "next_at": stamp,
             "created_at": stamp,
         }
-        if tx.connection.execute(self.database.insert_new(events, row, "id")).rowcount == 1:
-            tx.events.append(identifier)
+        tx.before_commit.append((events, "id", row))
+        tx.events.append(identifier)
 
     def _record_incident(self, tx: Transaction, incident: Incident) -> None:
         details = json.dumps(incident.details, ensure_ascii=False, sort_keys=True)
@@ -254,6 +253,14 @@ class Store:
         """The row that fits, locked until the end of the transaction."""
         query = self.database.locked(select(table).where(condition).limit(1))
         return _first(tx.connection.execute(query))
+
+    def locked_rows(self, tx: Transaction, column: Any, values: Sequence[str | None]) -> dict[str, Row]:
+        """The rows that have these numbers, by number, locked in the order of their numbers."""
+        wanted = sorted({value for value in values if value is not None})
+        if not wanted:
+            return {}
+        query = self.database.locked(select(column.table).where(column.in_(wanted)).order_by(column))
+        return {row[column.name]: dict(row) for row in tx.connection.execute(query).mappings()}
 
     def _one(self, table: Table, condition: Any) -> Row | None:
         query = select(table).where(condition).limit(1)
@@ -287,6 +294,12 @@ def new_refund(params: Row, *, amount: int, total: int, currency: str) -> dict[s
         "created_at": stamp,
         "updated_at": stamp,
     }
+
+
+def payer_of(order: Row) -> str | None:
+    """The openid that an order was placed for; None where anybody may pay."""
+    payer: str | None = json.loads(order["params"]).get("payer", {}).get("openid")
+    return payer
 
 
 def next_check(created: datetime, at: datetime, expires: datetime | None = None) -> datetime:
