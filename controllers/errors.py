@@ -97,6 +97,7 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (wechatpay.RateLimited, _unknown(429)),
     (wechatpay.OutcomeUnknown, _unknown(502)),
     (wechatpay.NotSent, _plain(503)),
+    (wechatpay.BillUnusable, _plain(502)),
     (NotRecorded, _not_recorded),
     (KeysUnavailable, _plain(503)),
     (HookFailed, _plain(503, "the order service failed; nothing was sent to WeChat Pay: try again later")),

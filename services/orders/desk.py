@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from services.order_service import Params
+from services.orders.compare import Bills
 from services.orders.reconcile import Reconciler
 from services.orders.service import SqlOrderService
 from services.orders.tables import init_db
 from services.orders.waiting import Waiting
 from services.pay_service import Desk
 from services.wechatpay.client import Client
+
+SHOWN = 200  # differences in an answer
 
 
 class OrderDesk:
@@ -28,6 +31,8 @@ class OrderDesk:
             "wxpay_orders_init": self.init,
             "wxpay_order_wait": self.wait,
             "wxpay_reconcile": self.reconcile,
+            "wxpay_trade_bill": self.trade_bill,
+            "wxpay_fundflow_bill": self.fundflow_bill,
         }
 
     def init(self, params: Params) -> dict[str, Any]:
@@ -42,3 +47,14 @@ class OrderDesk:
     def reconcile(self, params: Params) -> dict[str, Any]:
         """Ask WeChat Pay about what is not settled, see Reconciler.run."""
         return Reconciler(self.service, self.client, self.merchant_id).run(**params)
+
+    def trade_bill(self, params: Params) -> dict[str, Any]:
+        """A day's trades compared with the store, see compare.Bills.trade."""
+        return self.bills().trade(params["bill_date"]).as_dict(SHOWN)
+
+    def fundflow_bill(self, params: Params) -> dict[str, Any]:
+        """A day's movements of an account compared with the store, see compare.Bills.fundflow."""
+        return self.bills().fundflow(params["bill_date"], params["account_type"]).as_dict(SHOWN)
+
+    def bills(self) -> Bills:
+        return Bills(self.service.parts.store, self.client)

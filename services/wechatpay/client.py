@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -37,6 +37,7 @@ from utils import json_body
 
 # Where 429 does not mean "not processed" ([4013071036], [4012716434]).
 _UNKNOWN_WHEN_LIMITED = ("/v3/refund/", "/v3/fund-app/")
+MAX_ERROR = 65536
 _BACK_OFF = (0.5, 1.0)  # seconds before a second try after 429
 
 Result = TypeVar("Result")
@@ -115,6 +116,28 @@ class Client:
 
         return self._twice(attempt, deadline, is_write=method != "GET")
 
+    def download(self, url: str, file: BinaryIO, *, limit: int, timeout: float) -> None:
+        """Fetch what an answer offers under `url` into `file`: at most `limit` bytes, in at most `timeout` seconds.
+
+        Such files carry no signature [4013071238]: check their hash. A signed request goes to no other host than the
+        configured ones. Raises ApiError, OutcomeUnknown, or NotSent for an address that leads elsewhere.
+        """
+        host = next((host for host in self._hosts if url.startswith(f"{host}/")), None)
+        if host is None:
+            raise NotSent("download_url leads to another host than wxPayApiBase: nothing was sent there")
+        begin = file.tell()
+        status = self._transport.download(
+            url, lambda target: self._headers("GET", target, b"", ""), file, limit=limit, timeout=timeout
+        )
+        log.info("wechatpay download", extra={"fields": {"host": host, "status": status, "bytes": file.tell() - begin}})
+        if status == 200:
+            return
+        file.seek(begin)
+        body = _parse(file.read(MAX_ERROR))
+        if 400 <= status < 500:
+            raise ApiError(status, body, signed=False)
+        raise ServerFault(f"WeChat Pay answered {status}", status=status, body=body)
+
     def deadline(self) -> float:
         """Until when a call that begins now may take, in `time.monotonic()` seconds."""
         return time.monotonic() + self._timeout
@@ -159,16 +182,7 @@ class Client:
         """Send once; log the try. Raises Unreachable or TimedOut."""
 
         def headers(target: str) -> dict[str, str]:
-            values = {
-                "Accept": "application/json",
-                "User-Agent": self._user_agent,
-                "Authorization": self.signer.authorization(method, target, content),
-            }
-            if content:
-                values["Content-Type"] = "application/json"
-            if serial:
-                values["Wechatpay-Serial"] = serial
-            return values
+            return self._headers(method, target, content, serial)
 
         started = time.monotonic()
         fields: dict[str, Any] = {"method": method, "path": path.partition("?")[0], "host": host}
@@ -182,6 +196,18 @@ class Client:
         finally:
             fields["duration_ms"] = round((time.monotonic() - started) * 1000, 1)
             log.info("wechatpay call", extra={"fields": fields})
+
+    def _headers(self, method: str, target: str, content: bytes, serial: str) -> dict[str, str]:
+        values = {
+            "Accept": "application/json",
+            "User-Agent": self._user_agent,
+            "Authorization": self.signer.authorization(method, target, content),
+        }
+        if content:
+            values["Content-Type"] = "application/json"
+        if serial:
+            values["Wechatpay-Serial"] = serial
+        return values
 
     def _accept(
         self, answer: Answer, method: str, path: str, expect: Mapping[str, str], deadline: float

@@ -12,6 +12,7 @@ WechatPayError
 ├── SignatureInvalid      a message whose signature does not hold
 ├── DecryptionFailed      a ciphertext that is not for our key, or was altered
 ├── KeysUnavailable       the key that would verify cannot be had at this moment
+├── BillUnusable          a bill that is not what WeChat Pay announced, or that does not add up
 ├── NotificationRefused   a callback without proof, of another merchant, or contradicting itself
 └── NotificationPostponed a callback that cannot be judged at this moment; WeChat Pay sends it again
 """
@@ -96,6 +97,10 @@ class DecryptionFailed(WechatPayError):
 
 class KeysUnavailable(WechatPayError):
     """The platform certificates that would verify this message cannot be fetched now."""
+
+
+class BillUnusable(WechatPayError):
+    """The hash, the form or the sums of a bill do not hold: fetch it again."""
 
 
 class NotificationRefused(WechatPayError):

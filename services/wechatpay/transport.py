@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import requests
 import urllib3
@@ -66,28 +66,56 @@ class Transport:
         `headers_for(target)` is asked for the headers once path and query stand exactly as they will be
         sent, because they are signed. Raises Unreachable or TimedOut.
         """
+        content = io.BytesIO()
+        status, headers = self._receive(method, url, body, headers_for, timeout, content, MAX_BODY)
+        return Answer(status, headers, content.getvalue())
+
+    def download(
+        self,
+        url: str,
+        headers_for: Callable[[str], dict[str, str]],
+        file: BinaryIO,
+        *,
+        limit: int,
+        timeout: float,
+    ) -> int:
+        """GET into `file`, at most `limit` bytes, within `timeout` seconds; returns the HTTP status.
+
+        Raises Unreachable or TimedOut.
+        """
+        return self._receive("GET", url, b"", headers_for, timeout, file, limit)[0]
+
+    def _receive(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers_for: Callable[[str], dict[str, str]],
+        timeout: float,
+        file: BinaryIO,
+        most: int,
+    ) -> tuple[int, Mapping[str, str]]:
         prepared = requests.Request(method, url, data=body or None).prepare()
         prepared.headers.update(headers_for(prepared.path_url))
         limit: Any = urllib3.Timeout(total=timeout, connect=min(CONNECT_TIMEOUT, timeout), read=timeout)
         try:
             response = self._session.send(prepared, stream=True, timeout=limit, allow_redirects=False)
             with response:
-                content = _read(response.raw)
-                return Answer(response.status_code, response.headers, content)
+                _copy(response.raw, file, most)
+                return response.status_code, response.headers
         except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TimedOut(f"no whole answer from WeChat Pay within {timeout:.1f} s") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"no answer from WeChat Pay ({type(error).__name__})") from error
 
 
-def _read(raw: urllib3.HTTPResponse) -> bytes:
-    chunks, size = [], 0
+def _copy(raw: urllib3.HTTPResponse, file: BinaryIO, most: int) -> None:
+    size = 0
     while chunk := raw.read1(65536, decode_content=False):
-        chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_BODY:
-            raise Unreachable(f"WeChat Pay's answer exceeds {MAX_BODY} bytes")
-    return b"".join(chunks)
+        if size > most:
+            raise Unreachable(f"WeChat Pay's answer exceeds {most} bytes")
+        file.write(chunk)
 
 
 class _UntilDeadline(io.RawIOBase):
