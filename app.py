@@ -6,7 +6,7 @@ import importlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
@@ -14,12 +14,12 @@ from config.settings import Settings
 from controllers import errors
 from controllers.components import Components
 from controllers.pay_controller import Action
-from routes import dispatch, web
+from routes import commands, dispatch, web
 from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, RIGHTS
 from services.handler_pool import HandlerPool
 from services.merchant_code import contained
 from services.order_service import OrderService
-from services.pay_service import Desk, Merchant, PayService
+from services.pay_service import Merchant, PayService
 from services.strategies.base import Strategy
 from services.strategies.confirmation import Confirmation
 from services.strategies.gateway_strategy import GatewayStrategy
@@ -29,6 +29,9 @@ from services.wechatpay.signer import Signer
 from services.wechatpay.transport import BaseAdapter, Transport
 from utils import logs
 from utils.cloudbase_auth import CallerPolicy, TokenVerifier
+
+if TYPE_CHECKING:
+    from services.orders.desk import OrderDesk
 
 __version__ = "1.0.0"
 HANDLER_THREADS = 32
@@ -68,8 +71,10 @@ def create_app(
     app.url_map.merge_slashes = False
     # One byte more, because a chunked body is cut there instead of refused.
     app.config["MAX_CONTENT_LENGTH"] = dispatch.MAX_FORWARD + 1
+    pay, desk = _services(settings, transport, order_service)
     app.extensions["pay"] = Components(
-        pay=_pay_service(settings, transport, order_service),
+        pay=pay,
+        desk=desk,
         orders=order_service,
         lacking=settings.lacking,
         caller_policy=_caller_policy(settings),
@@ -87,14 +92,16 @@ def create_app(
     errors.init_app(app)
     web.init_app(app, __version__, settings.sign_mode, unusable)
     app.register_blueprint(dispatch.blueprint)
+    commands.init_app(app, with_database=order_service.needs_database and bool(settings.order_database_url))
     return app
 
 
-def _pay_service(
+def _services(
     settings: Settings, adapter: BaseAdapter | None, orders: OrderService
-) -> PayService | None:
+) -> tuple[PayService | None, OrderDesk | None]:
+    """What is built on the credentials: neither without them, no desk without an order database."""
     if settings.lacking(CREDENTIALS) or settings.private_key is None or settings.api_v3_key is None:
-        return None
+        return None, None
     client = Client(
         transport=Transport(adapter),
         signer=Signer(settings.merchant_id, settings.merchant_serial_number, settings.private_key),
@@ -122,12 +129,13 @@ def _pay_service(
         handler_timeout=settings.handler_timeout,
     )
     strategy = Strategy(client, direct if settings.sign_mode == "sdk" else forwarded)
-    desk: Desk = {}
+    desk = None
     if settings.order_database_url:
         from services.orders import setup  # noqa: PLC0415 - as above
 
         desk = setup.desk(orders, client, settings.merchant_id)
-    return PayService(strategy, merchant, orders, HandlerPool(HANDLER_THREADS), desk)
+    pool = HandlerPool(HANDLER_THREADS)
+    return PayService(strategy, merchant, orders, pool, desk.actions() if desk else {}), desk
 
 
 def _caller_policy(settings: Settings) -> CallerPolicy:

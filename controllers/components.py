@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
@@ -11,17 +12,21 @@ from services.order_service import OrderService
 from services.pay_service import PayService
 from utils.cloudbase_auth import CallerPolicy
 
+if TYPE_CHECKING:
+    from services.orders.desk import OrderDesk
+
 
 @dataclass(frozen=True)
 class Components:
     """The parts of one application.
 
-    `pay` is None while credentials are missing or broken; `lacking(names)` says which of these settings
-    are. `fixed` holds the only values that callers may repeat for `appid`, `mchid` and, by the setting that
-    holds it, `notify_url`. `callback_timeout` is in seconds.
+    `pay` and `desk` are None while credentials are missing or broken, `desk` also without an order database;
+    `lacking(names)` says which of these settings are. `fixed` holds the only values that callers may repeat for
+    `appid`, `mchid` and, by the setting that holds it, `notify_url`. `callback_timeout` is in seconds.
     """
 
     pay: PayService | None
+    desk: OrderDesk | None
     orders: OrderService
     lacking: Callable[[Iterable[str]], list[str]]
     caller_policy: CallerPolicy

@@ -46,7 +46,10 @@ class OrderDesk:
 
     def reconcile(self, params: Params) -> dict[str, Any]:
         """Ask WeChat Pay about what is not settled, see Reconciler.run."""
-        return Reconciler(self.service, self.client, self.merchant_id).run(**params)
+        return self.reconciler().run(**params)
+
+    def reconciler(self) -> Reconciler:
+        return Reconciler(self.service, self.client, self.merchant_id)
 
     def trade_bill(self, params: Params) -> dict[str, Any]:
         """A day's trades compared with the store, see compare.Bills.trade."""

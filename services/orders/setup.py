@@ -10,7 +10,6 @@ from services.orders.desk import OrderDesk
 from services.orders.service import Parts, Price, SqlOrderService
 from services.orders.store import Store
 from services.orders.webhook import Webhook
-from services.pay_service import Desk
 from services.wechatpay.client import Client
 from services.wechatpay.transport import Transport
 
@@ -45,6 +44,6 @@ def connect(
     return service
 
 
-def desk(service: OrderService, client: Client, merchant_id: str) -> Desk:
-    """The actions on the order database; none for a service without one."""
-    return OrderDesk(service, client, merchant_id).actions() if isinstance(service, SqlOrderService) else {}
+def desk(service: OrderService, client: Client, merchant_id: str) -> OrderDesk | None:
+    """What operators do with the order database; None for a service without one."""
+    return OrderDesk(service, client, merchant_id) if isinstance(service, SqlOrderService) else None

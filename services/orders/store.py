@@ -77,16 +77,15 @@ class Store:
     def keep_notification(self, notification: Notification, outcome: str) -> None:
         """The inbox row; one that comes again is counted, and its outcome replaced by what it newly brought about."""
         kind = notification.kind
-        plaintext = json.dumps(notification.plaintext, ensure_ascii=False, sort_keys=True)
         stamp = now()
         row = {
-            "key": _inbox_key(notification, plaintext),
+            "key": inbox_key(notification),
             "notification_id": notification.id[:64],
             "kind": kind.name if kind else "other",
             "event_type": notification.event_type[:64],
             "number": str(notification.plaintext[kind.number])[:64] if kind else "",
             "evidence": notification.evidence,
-            "plaintext": plaintext,
+            "plaintext": canonical(notification.plaintext),
             "outcome": outcome,
             "deliveries": 1,
             "received_at": stamp,
@@ -375,11 +374,11 @@ def transfer_view(row: Row) -> dict[str, Any]:
     }
 
 
-def _inbox_key(notification: Notification, plaintext: str) -> str:
+def inbox_key(notification: Notification) -> str:
     """WeChat Pay's id where its signature covers it, else what the content alone gives."""
     if notification.evidence == "signature" and notification.id:
         return f"id:{notification.id}"[:80]
-    return f"sha256:{_digest(notification.event_type, plaintext)}"
+    return f"sha256:{_digest(notification.event_type, canonical(notification.plaintext))}"
 
 
 def _digest(*parts: str) -> str:

@@ -36,7 +36,8 @@ TRANSFER = Kind(
     "out_bill_no",
     "state",
 )
-KINDS = {event: kind for kind in (PAYMENT, REFUND, TRANSFER) for event in kind.events}
+KIND_NAMES = {kind.name: kind for kind in (PAYMENT, REFUND, TRANSFER)}
+KINDS = {event: kind for kind in KIND_NAMES.values() for event in kind.events}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""The command line, `flask --app app orders ...`; what it consists of stands in routes.orders_commands."""
+
+from __future__ import annotations
+
+import click
+from flask import Flask
+
+from controllers.components import Components
+
+
+def init_app(app: Flask, *, with_database: bool) -> None:
+    """Add the commands; without an order database they only say what is missing."""
+    if with_database:
+        from routes.orders_commands import orders  # noqa: PLC0415 - it loads SQLAlchemy, which is an extra
+
+        app.cli.add_command(orders)
+    else:
+        parts: Components = app.extensions["pay"]
+        app.cli.add_command(_refusing(", ".join(parts.lacking(("orderDatabaseUrl", "orderService", "priceList")))))
+
+
+def _refusing(reason: str) -> click.Command:
+    @click.command("orders", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def orders(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever they are
+        """Orders in a database of your own; needs orderDatabaseUrl."""
+        raise click.ClickException(reason or "orderDatabaseUrl is not set: there is no order database to work on")
+
+    return orders
