@@ -276,9 +276,10 @@ def _webhook(read: _Reader) -> tuple[str, bytes | None]:
     """Address and secret of the event webhook: both, or neither when one of them is unset or unusable."""
     url = read("eventWebhookUrl", rules.webhook_url, "")
     secret = read("eventWebhookSecret", rules.webhook_secret, None)
-    for name, other in (("eventWebhookUrl", "eventWebhookSecret"), ("eventWebhookSecret", "eventWebhookUrl")):
-        if read.text(other) and not read.text(name):
-            read.problems[name] = f"is unset although {other} is set: set both or neither"
+    if url and not read.text("eventWebhookSecret"):
+        read.problems["eventWebhookSecret"] = "is unset although eventWebhookUrl is set: set both or neither"
+    if secret and not read.text("eventWebhookUrl"):
+        read.problems["eventWebhookUrl"] = "is unset although eventWebhookSecret is set: set both or neither"
     if url and not read.text("orderDatabaseUrl"):
         read.problems["eventWebhookUrl"] = "has no effect without orderDatabaseUrl: events come from that database"
     return (url, secret) if url and secret else ("", None)

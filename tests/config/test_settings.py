@@ -11,6 +11,7 @@ from config.settings import Settings
 
 API_V3_KEY = "q7Wd2Zs9Lk4Xc8Vb1Nm6Ty3Ru5Ip0Oa+"
 OPERATOR_KEY = "h5Jf8Gd2Sa9Po3Iu6Yt1Re4Wq7Mn0Bv_"
+WEBHOOK_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # the bytes 0 to 31
 SERIAL = "5157F09EFDC096DE15EBE81A47057A72ABCDEF01"
 KEY_ID = "PUB_KEY_ID_0114232134912410000000000000"
 
@@ -61,6 +62,11 @@ def good(merchant_pems, wxpay_public_pem):
         "wxPayApiBase": "https://one.example.com/",
         "wxPayApiBackup": "https://two.example.com:8443",
         "orderService": "shop.orders:Service",
+        "orderDatabaseUrl": "postgres://shop:Tr0ub4d%40r@db.internal:5433/orders?sslmode=require",
+        "orderExpireMinutes": "30",
+        "priceList": "shop.prices:price",
+        "eventWebhookUrl": "https://shop.example.com/events",
+        "eventWebhookSecret": WEBHOOK_SECRET,
         "logLevel": "debug",
     }
 
@@ -93,7 +99,11 @@ BAD = {
     "wxPayApiBase": "http://one.example.com",
     "wxPayApiBackup": "https://two.example.com/v3",
     "orderService": "shop/orders.py",
-    "orderDatabaseUrl": "postgresql://shop:Tr0ub4dor@db/orders",
+    "orderDatabaseUrl": "postgresql://shop:Tr0ub4dor@/orders",
+    "orderExpireMinutes": "0",
+    "priceList": "shop/prices.py",
+    "eventWebhookUrl": "http://shop.example.com/events",
+    "eventWebhookSecret": WEBHOOK_SECRET[:-16],
     "logLevel": "verbose",
 }
 
@@ -125,7 +135,11 @@ def test_good_values_arrive_as_what_they_mean(good, merchant_pems, wxpay_public_
     assert (settings.callback_timeout, settings.handler_timeout, settings.wxpay_timeout) == (4.5, 4.5, 18.0)
     assert settings.api_base == "https://one.example.com"
     assert settings.api_backup == "https://two.example.com:8443"
-    assert (settings.order_service, settings.order_database_url) == ("shop.orders:Service", "")
+    assert settings.order_service == "shop.orders:Service"
+    assert settings.order_database_url == "postgresql://shop:Tr0ub4d%40r@db.internal:5433/orders?sslmode=require"
+    assert (settings.order_expire_minutes, settings.price_list) == (30, "shop.prices:price")
+    assert settings.event_webhook_url == "https://shop.example.com/events"
+    assert settings.event_webhook_secret == bytes(range(32))
     assert settings.log_level == "debug"
     assert settings.on_platform is False
 
@@ -218,6 +232,14 @@ ACCEPTED = [
     ("wxPayApiBackup", "http://127.0.0.1:8081"),
     ("orderService", "orders:Shop"),
     ("orderService", "a.b_c.d1:E2"),
+    ("orderDatabaseUrl", "sqlite:///orders.sqlite3"),
+    ("orderDatabaseUrl", "sqlite:////var/lib/shop/orders.sqlite3"),
+    ("orderDatabaseUrl", "mysql://root@127.0.0.1:3306/orders"),
+    ("orderDatabaseUrl", "mariadb://shop:secret@10.0.0.3/orders?charset=utf8mb4"),
+    ("orderDatabaseUrl", "postgresql://shop@[::1]:5432/orders"),
+    ("orderExpireMinutes", "1"),
+    ("orderExpireMinutes", "10080"),
+    ("priceList", "prices:of"),
     ("notifyURLPayURL", "https://pay.example.com:8443/a"),
     ("notifyURLPayURL", "https://8.8.8.8/a"),
     ("notifyURLPayURL", "https://[2001:4860:4860::8888]/a"),
@@ -292,7 +314,24 @@ REFUSED = [
     ("orderService", "shop.orders:Service()", "package.module:Class"),
     ("orderService", ":Service", "package.module:Class"),
     ("orderService", "1shop:Service", "package.module:Class"),
-    ("orderDatabaseUrl", "sqlite:///orders.db", "orderService"),
+    ("orderDatabaseUrl", "oracle://shop@db/orders", "postgresql://"),
+    ("orderDatabaseUrl", "postgresql+asyncpg://shop@db/orders", "postgresql://"),
+    ("orderDatabaseUrl", "orders.sqlite3", "sqlite:///"),
+    ("orderDatabaseUrl", "sqlite://", "name a file"),
+    ("orderDatabaseUrl", "sqlite:///:memory:", "name a file"),
+    ("orderDatabaseUrl", "mysql://shop@db", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop@db:70000/orders", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop:a#b@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:a b@db/orders", "percent-encode"),
+    ("orderExpireMinutes", "10081", "from 1 to 10080"),
+    ("orderExpireMinutes", "1.5", "whole number of minutes"),
+    ("orderExpireMinutes", "-1", "whole number of minutes"),
+    ("priceList", "shop.prices", "package.module:function"),
+    ("eventWebhookUrl", "https://shop.example.com/events?a=b", "query"),
+    ("eventWebhookUrl", "ftp://shop.example.com/", "https://"),
+    ("eventWebhookSecret", "whsec_short", "24 to 64"),
+    ("eventWebhookSecret", WEBHOOK_SECRET.removeprefix("whsec_"), "whsec_"),
+    ("eventWebhookSecret", "whsec_" + "A" * 120, "24 to 64"),
     ("logLevel", "INFO", "debug, info, warning or error"),
 ]
 
@@ -488,7 +527,7 @@ def test_one_usable_app_id_is_enough(environ, lacking):
 
 
 OPTIONAL = ["wxPayPublicKey", "wxPayPublicKeyId", "wxPayApiBase", "wxPayApiBackup", "orderService",
-            "orderDatabaseUrl", "signMode", "corsAllowOrigin", "publicActions"]
+            "orderDatabaseUrl", "priceList", "eventWebhookUrl", "eventWebhookSecret", "signMode", "corsAllowOrigin", "publicActions"]
 
 
 def test_an_optional_variable_lacks_only_when_it_is_unusable():
@@ -535,10 +574,12 @@ def test_no_part_of_a_secret_is_in_any_problem_or_repr(good, merchant_pems, wxpa
         "apiV3Key": API_V3_KEY,
         "operatorKey": OPERATOR_KEY,
         "orderDatabaseUrl": BAD["orderDatabaseUrl"],
+        "eventWebhookSecret": WEBHOOK_SECRET,
     }
     environs = [good | secrets, good | {name: secret[:-9] for name, secret in secrets.items()}]
     environs += [dict.fromkeys([*good, "orderDatabaseUrl"], secret) for secret in secrets.values()]
-    planted = {piece for secret in secrets.values() for piece in pieces(secret)}
+    hidden = secrets | {"orderDatabaseUrl": "Tr0ub4dor"}  # the rest of an address is no secret
+    planted = {piece for secret in hidden.values() for piece in pieces(secret)}
     problems = 0
     for environ in environs:
         settings = Settings.from_env(environ)
@@ -560,7 +601,7 @@ def test_secrets_are_known_to_the_log_usable_or_not(good, merchant_pems):
         "wxPayPublicKey": merchant_pems[0], "orderDatabaseUrl": BAD["orderDatabaseUrl"],
     })
     assert unusable.private_key is None
-    assert {API_V3_KEY + "x", OPERATOR_KEY[:20], BAD["orderDatabaseUrl"]} <= set(unusable.secrets())
+    assert {API_V3_KEY + "x", OPERATOR_KEY[:20], BAD["orderDatabaseUrl"], "Tr0ub4dor"} <= set(unusable.secrets())
     assert set(body_lines[:4]) <= set(unusable.secrets())
     assert body_lines[-2] in unusable.secrets()
 
@@ -614,3 +655,34 @@ def test_a_default_that_is_not_a_text_does_not_stop_the_start(empty_environment)
     settings = Settings.from_env()
     assert settings.wxpay_timeout == 12.0
     assert list(settings.problems) == ["logLevel"]
+
+
+@pytest.mark.parametrize("url", ["sqlite:////tmp/orders.sqlite3", "sqlite:////tmp/../tmp/a/b", "sqlite:///orders.sqlite3"])
+def test_on_the_platform_a_sqlite_file_that_goes_with_the_instance_is_refused(url):
+    assert "orderDatabaseUrl" not in Settings.from_env({"orderDatabaseUrl": url}).problems
+    settings = Settings.from_env({"orderDatabaseUrl": url, "SCF_RUNTIME": "1"})
+    assert "/tmp is neither kept nor shared" in settings.problems["orderDatabaseUrl"]
+    assert settings.order_database_url == ""
+
+
+def test_a_database_password_is_a_secret_as_written_and_as_meant(good):
+    secrets = Settings.from_env(good).secrets()
+    assert {"Tr0ub4d%40r", "Tr0ub4d@r", WEBHOOK_SECRET, good["orderDatabaseUrl"]} <= set(secrets)
+
+
+@pytest.mark.parametrize("alone", ["eventWebhookUrl", "eventWebhookSecret"])
+def test_a_webhook_needs_its_address_and_its_secret(good, alone):
+    other = {"eventWebhookUrl": "eventWebhookSecret", "eventWebhookSecret": "eventWebhookUrl"}[alone]
+    settings = Settings.from_env({name: value for name, value in good.items() if name != other})
+    assert dict(settings.problems) == {other: f"is unset although {alone} is set: set both or neither"}
+    assert (settings.event_webhook_url, settings.event_webhook_secret) == ("", None)
+
+
+def test_a_webhook_without_a_database_is_a_problem(good):
+    settings = Settings.from_env({name: value for name, value in good.items() if name != "orderDatabaseUrl"})
+    assert list(settings.problems) == ["eventWebhookUrl"]
+
+
+def test_only_the_flask_command_gets_standard_output():
+    assert Settings.from_env({"FLASK_RUN_FROM_CLI": "true"}).command_line is True
+    assert Settings.from_env({}).command_line is False

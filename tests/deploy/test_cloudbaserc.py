@@ -20,7 +20,8 @@ VARIABLES = [
     "wxPayPublicKey", "wxPayPublicKeyId", "notifyURLPayURL", "notifyURLRefundsURL", "transferNotifyUrl",
     "corsAllowOrigin", "callerHeaders", "publicActions", "operatorKey", "operatorIds", "cloudbaseEnvId",
     "cloudbaseAuthUrl", "callbackTrust", "callbackTimeout", "handlerTimeout", "wxPayTimeout", "wxPayApiBase",
-    "wxPayApiBackup", "orderService", "orderDatabaseUrl", "logLevel",
+    "wxPayApiBackup", "orderService", "orderDatabaseUrl", "orderExpireMinutes", "priceList", "eventWebhookUrl",
+    "eventWebhookSecret", "logLevel",
 ]
 
 

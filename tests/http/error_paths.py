@@ -404,6 +404,7 @@ def _merchant() -> Iterator[Path]:
         yield Path(f"order, {mark}", "NotRecorded", 503, lambda stage, mark=mark: stage.order(mark))
         yield Path(f"refund, {mark}", "NotRecorded", 500, lambda stage, mark=mark: stage.refund(mark))
         yield Path(f"transfer, {mark}", "NotRecorded", 500, lambda stage, mark=mark: stage.transfer(mark))
+    yield Path("reconcile, no database", "NoOrderDatabase", 500, lambda stage: stage.call("wxpay_reconcile", {}))
     yield Path(
         "close, AFTER",
         "NotRecorded",

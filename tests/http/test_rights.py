@@ -135,6 +135,7 @@ ALL = tuple(
     for action, right in RIGHTS.items()
     for payee in ((TOKEN_OPENID, HEADER_OPENID) if right == "payee" else ("",))
 )
+AT_DESK = {"wxpay_order_wait", "wxpay_reconcile", "wxpay_orders_init", "wxpay_trade_bill", "wxpay_fundflow_bill"}
 _numbers = itertools.count(1)
 
 
@@ -212,6 +213,9 @@ class WeChatPay:
             "wxpay_transfer_batch_query": {"out_bill_no": bill},
             "wxpay_transfer_bill_query_by_no": {"transfer_bill_no": self.box.ledger.transfers[bill].transfer_bill_no},
         }
+        bodies["wxpay_order_wait"] = {"out_trade_no": PAID}
+        bodies["wxpay_trade_bill"] = bodies["wxpay_fundflow_bill"] = {"bill_date": "2026-11-01"}
+        bodies["wxpay_reconcile"] = bodies["wxpay_orders_init"] = {}
         return bodies.get(action, order)
 
     def callback(self, action: str) -> dict[str, Any]:
@@ -334,6 +338,10 @@ class Table:
         answer = WAYS[way](self.post, action, body, headers)
         outbound = self.wechat_pay.box.requests_since(before)
         cell = f"{self.setting} {action} {payee} token={token} header={header} key={key} way={way}: {answer}"
+        if action in AT_DESK and verdict.status == 200:  # whoever may, hears that this function has no order database
+            assert (answer.status, outbound) == (500, []), cell
+            assert answer.body["msg"].startswith("MISSING_CREDENTIALS: orderDatabaseUrl"), cell
+            return verdict
         assert answer.status == verdict.status, cell
         if RIGHTS[action] == "callback":
             assert outbound == [], cell

@@ -56,7 +56,15 @@ def said() -> Iterator[list[tuple[str, str]]]:
 
 
 def test_money_leaves_by_operators_alone() -> None:
-    assert BY_RIGHT["operator"] == ["wxpay_refund", "wxpay_transfer", "wxpay_transfer_cancel"]
+    assert BY_RIGHT["operator"] == [
+        "wxpay_fundflow_bill",
+        "wxpay_orders_init",
+        "wxpay_reconcile",
+        "wxpay_refund",
+        "wxpay_trade_bill",
+        "wxpay_transfer",
+        "wxpay_transfer_cancel",
+    ]
     assert BY_RIGHT["payee"] == [
         "wxpay_transfer_batch_query",
         "wxpay_transfer_bill_query",

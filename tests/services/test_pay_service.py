@@ -81,7 +81,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def service_of(orders: OrderService, kind: Kind = PAYMENT) -> tuple[PayService, WechatPay]:
     wechat_pay = WechatPay()
     strategy = Strategy(wechat_pay, Believing(kind))  # type: ignore[arg-type]
-    return PayService(strategy, MERCHANT, orders, HandlerPool(2)), wechat_pay
+    return PayService(strategy, MERCHANT, orders, HandlerPool(2), {}), wechat_pay
 
 
 MONEY = [
