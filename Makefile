@@ -36,12 +36,13 @@ sdks:
 serve: $(runtime)
 	$(python) -u -m gunicorn -c gunicorn.conf.py -b 127.0.0.1:$(PORT) app:app
 
-# vendor/ for the platform. pip would judge the markers in requirements.txt by the Python that runs it;
+# vendor/ for the platform; ORDERS=1 adds what the order database needs. pip would judge the markers in requirements.txt by the Python that runs it;
 # that file is the whole resolved set for 3.10, so all its lines are taken, without markers and without
 # looking further.
 package: $(runtime)
 	rm -rf vendor
-	sed 's/ *;.*//' requirements.txt > $(VENV)/requirements-platform.txt
+	cat requirements.txt $(if $(ORDERS),requirements-orders.txt) | grep -v '^-r' | sed 's/ *;.*//' | sort -u \
+	    > $(VENV)/requirements-platform.txt
 	$(pip) install --quiet --no-deps --no-compile --target vendor --only-binary=:all: \
 	    --platform manylinux2014_x86_64 --implementation cp --python-version 3.10 \
 	    -r $(VENV)/requirements-platform.txt

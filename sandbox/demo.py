@@ -42,8 +42,11 @@ def main() -> int:
     # Only now, when the sandbox has its ports, is a free one free.
     address = f"127.0.0.1:{free_port(options.port)}"
     sandbox.function = f"http://{address}"
-    with sandbox, Function(address, sandbox.whole_env()) as function:
+    env = sandbox.whole_env() | _database(options.state)
+    with sandbox, Function(address, env) as function:
         try:
+            if function.has_database:
+                function.orders("init-db")
             function.await_start()
             _say(f"WeChat Pay sandbox  {sandbox.url}")
             _say(f"function            http://{address}   (gunicorn, started as scf_bootstrap does)")
@@ -59,6 +62,15 @@ def main() -> int:
         if not options.once:
             _stay_up(sandbox, function)
     return 0
+
+
+def _database(state: Path) -> dict[str, str]:
+    """SQLite, new for each run, unless the caller's shell says where orders go."""
+    if os.environ.get("orderService") or os.environ.get("orderDatabaseUrl"):  # noqa: SIM112 - so the function spells it
+        return {}
+    for file in state.glob("orders.sqlite3*"):
+        file.unlink()
+    return {"orderDatabaseUrl": f"sqlite:///{(state / 'orders.sqlite3').resolve()}"}
 
 
 def _open_page(sandbox: Sandbox) -> None:
@@ -129,6 +141,11 @@ def _play(sandbox: Sandbox, function: Function) -> None:
     step(7, "Somebody scans it and pays")
     deliveries = sandbox.pay(qr_number, openid=OPENID)
     _delivered(deliveries, function, f"payment result: {qr_number} SUCCESS", "PAID")
+    if function.has_database:
+        step(8, "What the order database tells of the first order (flask --app app orders show)")
+        told = function.orders("show", number)
+        _expect("PARTIALLY_REFUNDED" in told, f"that {number} is stored as PARTIALLY_REFUNDED")
+        _show(told.rstrip().replace("\n", "\n   "))
     unverified = [request for request in sandbox.requests if not request.verified]
     _expect(not unverified, f"every request to WeChat Pay signed correctly, but {len(unverified)} were not")
     _show(f"WeChat Pay verified the signature of all {len(sandbox.requests)} requests")

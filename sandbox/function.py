@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Variables of the caller's shell that the function gets too: one's own order service can be tried.
-PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "logLevel")
+PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "orderDatabaseUrl", "logLevel")
 KEPT_LINES = 5000
 
 
@@ -31,12 +31,13 @@ class Function:
     def __init__(self, address: str, env: dict[str, str]) -> None:
         self.url = f"http://{address}"
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
-        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        self.default_orders = not passed_on.get("orderService")
+        self._env = {**_passed_on(), **env}
+        self.default_orders = not self._env.get("orderService")
+        self.has_database = bool(self._env.get("orderDatabaseUrl"))
         self._process = subprocess.Popen(
             _server_command(address),
             cwd=ROOT,
-            env={**passed_on, **env},
+            env=self._env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -73,12 +74,36 @@ class Function:
             raise NotAsExpected(f"a log line of the order handler: ... {ending}")
         return found
 
+    def orders(self, *arguments: str) -> str:
+        """What `flask --app app orders ...` prints, run beside the function with the same settings."""
+        return orders_command(self._env, *arguments)
+
     def wait(self) -> None:
         self._process.wait()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self.lines.append(line.rstrip("\n"))
+
+
+def orders_command(env: dict[str, str], *arguments: str) -> str:
+    """The output of the function's own command line; raises NotAsExpected with what it says when it fails."""
+    run = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "app", "orders", *arguments],
+        cwd=ROOT,
+        env={**_passed_on(), **env},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if run.returncode:
+        raise NotAsExpected(f"`flask --app app orders {' '.join(arguments)}` to succeed, not: {run.stderr[-500:]}")
+    return run.stdout
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 def _server_command(address: str) -> list[str]:

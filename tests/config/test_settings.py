@@ -527,7 +527,8 @@ def test_one_usable_app_id_is_enough(environ, lacking):
 
 
 OPTIONAL = ["wxPayPublicKey", "wxPayPublicKeyId", "wxPayApiBase", "wxPayApiBackup", "orderService",
-            "orderDatabaseUrl", "priceList", "eventWebhookUrl", "eventWebhookSecret", "signMode", "corsAllowOrigin", "publicActions"]
+            "orderDatabaseUrl", "priceList", "eventWebhookUrl", "eventWebhookSecret", "signMode", "corsAllowOrigin",
+            "publicActions"]
 
 
 def test_an_optional_variable_lacks_only_when_it_is_unusable():

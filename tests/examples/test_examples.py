@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 
 import pytest
+from sqlalchemy import update
 
 from examples.own_order_service.orders import PRICES, ShopOrders
 from sandbox import Credentials, Sandbox
+from services.orders.columns import now
+from services.orders.database import Database
+from services.orders.schema import orders
+from services.orders.store import Store
+from services.orders.tables import init_db
 from tests.support import MINI_PROGRAM, OPERATOR_KEY, ROOT, in_process
 
 TEA = "A cup of tea"
@@ -27,6 +34,16 @@ def shop(credentials, tmp_path):
     ):
         sandbox.function = function.url
         yield sandbox, function, orders
+
+
+def load(example):
+    """The module of an example that is a function of its own."""
+    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / example / "index.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def order(number, description=TEA, total=1):
@@ -95,11 +112,7 @@ def test_another_cloud_function_refunds_through_the_gateway(shop, monkeypatch):
     sandbox, function, _ = shop
     function.call("wxpay_order", order("TEA_0007"))
     sandbox.pay("TEA_0007")
-    spec = importlib.util.spec_from_file_location("caller", ROOT / "examples/calling_function/index.py")
-    assert spec is not None
-    assert spec.loader is not None
-    caller = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(caller)
+    caller = load("calling_function")
     monkeypatch.setenv("GATEWAY", sandbox.url)
     monkeypatch.setenv("CLOUDBASE_APIKEY", sandbox.token("server"))
     monkeypatch.setenv("PAY_OPERATOR_KEY", OPERATOR_KEY)
@@ -112,3 +125,43 @@ def test_another_cloud_function_refunds_through_the_gateway(shop, monkeypatch):
     assert again["data"]["data"]["refund_id"] == first["data"]["data"]["refund_id"]
     assert caller.main_handler({**event, "cents": 21}, None)["code"] == -1
     assert all(b"_operatorKey" not in request.body for request in sandbox.requests)
+
+
+def test_a_timer_has_what_is_not_settled_asked_for(credentials, tmp_path, monkeypatch, capsys):
+    url = f"sqlite:///{tmp_path / 'orders.sqlite3'}"
+    init_db(Database(url))
+    settings = {"operatorKey": OPERATOR_KEY, "orderDatabaseUrl": url}
+    with (
+        Sandbox(credentials=credentials) as sandbox,
+        in_process(sandbox.env(tokens=True, **settings)) as function,
+    ):
+        sandbox.function = function.url
+        function.call("wxpay_order", order("TEA_0008", total=20))
+        sandbox.pay("TEA_0008", deliver=False)
+        overdue = Database(url)
+        with overdue.engine.begin() as connection:
+            connection.execute(update(orders).values(next_check_at=now()))
+        timer = load("timer-function")
+        monkeypatch.setenv("GATEWAY", sandbox.url)
+        monkeypatch.setenv("CLOUDBASE_APIKEY", sandbox.token("server"))
+        monkeypatch.setenv("PAY_OPERATOR_KEY", OPERATOR_KEY)
+
+        summary = timer.main_handler({"Type": "Timer"}, None)
+
+        assert (summary["checked"], summary["changed"], summary["left"]) == (1, 1, 0)
+        assert '"changed": 1' in capsys.readouterr().out
+        row = Store(overdue).order("TEA_0008")
+        overdue.close()
+        assert row is not None
+        assert row["state"] == "PAID"
+        monkeypatch.setenv("PAY_OPERATOR_KEY", "wrong")
+        monkeypatch.setenv("CLOUDBASE_APIKEY", sandbox.token("user"))
+        with pytest.raises(RuntimeError, match="403"):
+            timer.main_handler({}, None)
+
+
+def test_the_timer_is_deployed_as_an_event_function_with_a_seven_field_cron():
+    (function,) = json.loads((ROOT / "examples/timer-function/cloudbaserc.json").read_text())["functions"]
+    assert (function["type"], function["handler"]) == ("Event", "index.main_handler")
+    assert [len(trigger["config"].split()) for trigger in function["triggers"]] == [7]
+    assert function["timeout"] > load("timer-function").TIMEOUT
