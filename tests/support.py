@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,11 @@ class Reply:
 
 
 class Function:
-    """The function at a base URL, and its log."""
+    """The function at a base URL, and its log; under gunicorn `pid` is the process that minds the workers."""
 
-    def __init__(self, url: str, log: Path | None = None) -> None:
+    def __init__(self, url: str, log: Path | None = None, pid: int = 0) -> None:
         self.url = url
+        self.pid = pid
         self._log = log
         self._session = requests.Session()
         self._session.trust_env = False
@@ -101,18 +102,24 @@ def server_command(address: str) -> list[str]:
 
 
 @contextmanager
-def gunicorn(env: Mapping[str, str], log: Path, *, cwd: Path = ROOT) -> Iterator[Function]:
-    """The function as scf_bootstrap starts it, with nothing in its environment but `env`."""
+def gunicorn(
+    env: Mapping[str, str], log: Path, *, cwd: Path = ROOT, options: Sequence[str] = ()
+) -> Iterator[Function]:
+    """The function as scf_bootstrap starts it, with nothing in its environment but `env`.
+
+    `options` are further ones of gunicorn, such as more workers.
+    """
     address = f"127.0.0.1:{free_port()}"
+    *command, application = server_command(address)
     with log.open("w") as output:
         process = subprocess.Popen(
-            server_command(address),
+            [*command, *options, application],
             cwd=cwd,
             env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    function = Function(f"http://{address}", log)
+    function = Function(f"http://{address}", log, process.pid)
     try:
         _await(function, process)
         yield function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,6 +53,9 @@ class Database:
         parsed = make_url(url)
         self.kind = parsed.get_backend_name()
         self.engine = _engine(parsed.set(drivername=DRIVERS[self.kind]), self.kind, patience)
+        self._patience = patience
+        # SQLite has one writer at a time, and those that wait for it are not in a queue: threads make one here.
+        self._turn = threading.Lock() if self.kind == "sqlite" else None
         self._open: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
 
     def run(self, work: Callable[[Transaction], Result]) -> Result:
@@ -106,8 +110,20 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=self._patience):
+            raise DatabaseFailed(DOWN)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
     def _begin(self) -> Iterator[Transaction]:
-        with self.engine.begin() as connection:
+        with self._own_turn(), self.engine.begin() as connection:
             transaction = Transaction(connection)
             token = self._open.set(transaction)
             try:

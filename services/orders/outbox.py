@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from services.merchant_code import contained, is_kept
+from services.merchant_code import DatabaseFailed, contained, is_kept
 from services.orders.columns import now
 from services.orders.database import Database, Transaction
 from services.orders.facts import Row
@@ -33,6 +33,7 @@ LEASE = 60.0  # seconds for one hook; a longer one may run twice
 MAX_TRIES = 12
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 5 hours for all tries
 BATCH = 10
+MARK_TRIES = 3
 
 Hook = Callable[[dict[str, Any]], Any]
 
@@ -146,7 +147,14 @@ class Outbox:
             .where(events.c.id == row["id"], events.c.lease == token)
             .values({**values, "lease": None, "last_error": error})
         )
-        self._database.run(lambda tx: tx.connection.execute(statement))
+        # A hook that ran and is not marked runs again: a busy database is asked more than once.
+        for attempt in range(1, MARK_TRIES + 1):
+            try:
+                self._database.run(lambda tx: tx.connection.execute(statement))
+                return
+            except DatabaseFailed:
+                if attempt == MARK_TRIES:
+                    raise
 
 
 def pause(attempts: int) -> timedelta:
