@@ -28,12 +28,13 @@ ORDER: Moves = _moves({
     PARTIALLY_REFUNDED: "REFUND",
     REFUND: "",
 })
-# A refund [4013071031]. What is closed takes a new number; what is abnormal can still arrive.
+# A refund [4013071031]. What is closed takes a new number; what is abnormal can still arrive, on its way to a bank
+# card once more under way [4013071193].
 REFUNDS: Moves = _moves({
     PENDING: "PROCESSING SUCCESS ABNORMAL CLOSED REFUSED",
     REFUSED: "PENDING PROCESSING SUCCESS ABNORMAL CLOSED",
     PROCESSING: "SUCCESS ABNORMAL CLOSED",
-    ABNORMAL: "SUCCESS CLOSED",
+    ABNORMAL: "PROCESSING SUCCESS CLOSED",
     SUCCESS: "",
     CLOSED: "",
 })
