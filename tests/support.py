@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from flask import Flask
 from werkzeug.serving import make_server
 
 from app import create_app
@@ -44,7 +45,12 @@ class Reply:
 
 
 class Function:
-    """The function at a base URL, and its log; under gunicorn `pid` is the process that minds the workers."""
+    """The function at a base URL, and its log; under gunicorn `pid` is the process that minds the workers.
+
+    `application` is the Flask application where it runs in this process.
+    """
+
+    application: Flask
 
     def __init__(self, url: str, log: Path | None = None, pid: int = 0) -> None:
         self.url = url
@@ -141,7 +147,9 @@ def in_process(env: Mapping[str, str], order_service: OrderService | None = None
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield Function(f"http://127.0.0.1:{server.server_port}")
+        function = Function(f"http://127.0.0.1:{server.server_port}")
+        function.application = application
+        yield function
     finally:
         server.shutdown()
         thread.join()
