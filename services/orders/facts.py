@@ -150,6 +150,9 @@ def decide_payment(order: Row | None, fact: PaymentFact, payer: str | None) -> D
     if fact.trade_state in ("CLOSED", "REVOKED") and states.CLOSED in states.ORDER[order["state"]]:
         values = {"state": states.CLOSED, "unknown": False, "next_check_at": None}
         return Decision(APPLIED, values, ORDER_CLOSED)
+    if order["state"] == states.REFUSED:  # it is there all the same, so it can be paid until it is closed
+        values = {"state": states.PENDING, "unknown": False, "next_check_at": order["expires_at"]}
+        return Decision(APPLIED, values)
     if order["unknown"]:  # it exists there, so the order was accepted
         return Decision(APPLIED, {"unknown": False})
     return Decision()

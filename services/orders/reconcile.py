@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,13 +26,13 @@ from services.orders.service import SqlOrderService
 from services.orders.store import Store, next_check, payer_of
 from services.wechatpay import paths
 from services.wechatpay.client import Client
-from services.wechatpay.errors import ApiError, OutcomeUnknown, WechatPayError
+from services.wechatpay.errors import ApiError, OutcomeUnknown, Unverifiable, WechatPayError
 
 BATCH, WORKERS = 50, 4
 LEASE = 120.0  # seconds for one batch
 TRY_TIMEOUT, CALL_TIMEOUT = 3.0, 6.0  # seconds for one host and for one question
 SETTLING = timedelta(seconds=60)  # a 404 sooner after the last attempt may only mean "not yet" [4012716437]
-SOON = timedelta(seconds=60)
+SOON = timedelta(seconds=60)  # until what could not be settled is asked about again, at the soonest
 QUERYABLE = timedelta(days=30)  # how long transfers can be asked about [4012716437]
 
 Fact = PaymentFact | RefundFact | TransferFact
@@ -50,13 +50,15 @@ class Answer:
     missing: bool = False
     asked: bool = True
     failed: bool = False
-    limited: bool = False
 
 
 @dataclass(frozen=True)
 class _Kind:
+    """`not_there` is the code by which WeChat Pay says that it has none of a number; other 404s mean other things."""
+
     table: Table
     number: str
+    not_there: str
     path: Callable[[str, str], str]
     read: Callable[[Row], Fact]
     settle: Callable[[Store, Transaction, Sequence[Answer]], int]
@@ -64,6 +66,23 @@ class _Kind:
     @property
     def column(self) -> ColumnElement[Any]:
         return self.table.c[self.number]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: until when (`time.monotonic()`) and about how many rows it asks, and what came of it so far.
+
+    `limited` are the kinds of which WeChat Pay said 429: nothing more is asked about them in this run.
+    """
+
+    pool: ThreadPoolExecutor
+    until: float
+    limit: int
+    counts: dict[str, int]
+    limited: set[str] = field(default_factory=set)
+
+    def goes_on(self, kind: _Kind) -> bool:
+        return kind.number not in self.limited and time.monotonic() < self.until
 
 
 class Reconciler:
@@ -88,9 +107,10 @@ class Reconciler:
         until = began + seconds
         counts = {"checked": 0, "changed": 0, "not_there": 0, "failed": 0}
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="reconcile") as pool:
+            run = _Run(pool, until, limit, counts)
             for unknown in (True, False):  # what may have happened comes before what is merely open
                 for kind in KINDS:
-                    while self._one_batch(pool, kind, unknown, limit - counts["checked"], until, counts):
+                    while self._one_batch(run, kind, unknown):
                         if progress:
                             progress(counts)
         delivered = self._service.outbox.run(seconds=max(0.0, until - time.monotonic()))
@@ -103,24 +123,23 @@ class Reconciler:
             "seconds": round(time.monotonic() - began, 1),
         }
 
-    def _one_batch(
-        self, pool: ThreadPoolExecutor, kind: _Kind, unknown: bool, limit: int, until: float, counts: dict[str, int]
-    ) -> bool:
+    def _one_batch(self, run: _Run, kind: _Kind, unknown: bool) -> bool:
         """Whether there was one, and there may be another."""
-        if limit <= 0 or time.monotonic() >= until:
+        left = run.limit - run.counts["checked"]
+        if left <= 0 or not run.goes_on(kind):
             return False
         claimed_at = time.monotonic()
-        lease, rows = self._claim(kind, unknown, min(BATCH, limit))
+        lease, rows = self._claim(kind, unknown, min(BATCH, left))
         if not rows:
             return False
-        stop = min(until, claimed_at + LEASE - 2 * CALL_TIMEOUT)
+        stop = claimed_at + LEASE - 2 * CALL_TIMEOUT
         context = copy_context()
-        answers = list(pool.map(lambda row: context.copy().run(self._ask, kind, row, stop), rows))
-        counts["changed"] += self._write(kind, lease, answers)
-        counts["checked"] += sum(answer.asked for answer in answers)
-        counts["not_there"] += sum(answer.missing for answer in answers)
-        counts["failed"] += sum(answer.failed for answer in answers)
-        return not any(answer.limited for answer in answers)
+        answers = list(run.pool.map(lambda row: context.copy().run(self._ask, run, kind, row, stop), rows))
+        run.counts["changed"] += self._write(kind, lease, answers)
+        run.counts["checked"] += sum(answer.asked for answer in answers)
+        run.counts["not_there"] += sum(answer.missing for answer in answers)
+        run.counts["failed"] += sum(answer.failed for answer in answers)
+        return True
 
     def _claim(self, kind: _Kind, unknown: bool, limit: int) -> tuple[datetime, list[Row]]:
         def claim(tx: Transaction) -> tuple[datetime, list[Row]]:
@@ -143,28 +162,41 @@ class Reconciler:
 
     # Asking
 
-    def _ask(self, kind: _Kind, row: Row, stop: float) -> Answer:
-        if time.monotonic() >= stop:
+    def _ask(self, run: _Run, kind: _Kind, row: Row, stop: float) -> Answer:
+        if time.monotonic() >= stop or not run.goes_on(kind):
             return Answer(row, asked=False)
-        number = row[kind.number]
         try:
-            fact = kind.read(self._call("GET", kind.path(self._merchant_id, number), {kind.number: number}))
-            if not (isinstance(fact, PaymentFact) and fact.trade_state == "NOTPAY" and _is_expired(row)):
-                return Answer(row, fact)
+            return self._answer(kind, row, row[kind.number])
         except WechatPayError as error:
-            if not _is_not_there(error):
-                return self._failed(row, number, error)
+            log.warning("reconcile could not settle %s: %s", row[kind.number], error)
+            if isinstance(error, (ApiError, OutcomeUnknown)) and error.status == 429:
+                run.limited.add(kind.number)
+            return Answer(row, failed=True)
+
+    def _answer(self, kind: _Kind, row: Row, number: str) -> Answer:
+        """What WeChat Pay says; an order past its time is closed, if it is unpaid or not there.
+
+        A refused closing may mean that it was paid a moment ago, so it is asked about again.
+        """
+        try:
+            fact = self._query(kind, number)
+        except ApiError as error:
+            if not _is_not_there(kind, error):
+                raise
             if kind.table is not orders or not _is_expired(row):
                 return Answer(row, missing=True)
-        return self._close(row, number)
-
-    def _close(self, row: Row, number: str) -> Answer:
-        """Close an unpaid order; a refusal may mean that it was paid a moment ago, so it is asked about again."""
-        try:
-            self._call("POST", paths.close(number), {}, {"mchid": self._merchant_id})
-        except WechatPayError as error:
-            return self._failed(row, number, error)
+        else:
+            if not (isinstance(fact, PaymentFact) and fact.trade_state == "NOTPAY" and _is_expired(row)):
+                return Answer(row, fact)
+        self._call("POST", paths.close(number), {}, {"mchid": self._merchant_id})
         return Answer(row, PaymentFact.read({"out_trade_no": number, "trade_state": states.CLOSED}))
+
+    def _query(self, kind: _Kind, number: str) -> Fact:
+        answer = self._call("GET", kind.path(self._merchant_id, number), {kind.number: number})
+        try:
+            return kind.read(answer)
+        except KeyError as error:
+            raise Unverifiable(f"WeChat Pay's answer holds no {error}") from error
 
     def _call(
         self, method: str, path: str, expect: Mapping[str, str], body: Mapping[str, Any] | None = None
@@ -174,11 +206,6 @@ class Reconciler:
             method, path, body, expect=expect, deadline=deadline, try_timeout=TRY_TIMEOUT
         )
         return reply.data
-
-    def _failed(self, row: Row, number: str, error: WechatPayError) -> Answer:
-        log.warning("reconcile could not settle %s: %s", number, error)
-        limited = isinstance(error, (ApiError, OutcomeUnknown)) and error.status == 429
-        return Answer(row, failed=True, limited=limited)
 
     # Writing
 
@@ -198,22 +225,27 @@ class Reconciler:
 
     def _not_there(self, tx: Transaction, kind: _Kind, row: Row) -> bool:
         """WeChat Pay knows no such number. Whether that frees it depends on whether it ever accepted it."""
-        number, state, age = row[kind.number], row["state"], now() - row["updated_at"]
-        if kind.table is orders or (state == states.PENDING and age < SETTLING):
+        number, state, stamp = row[kind.number], row["state"], now()
+        if kind.table is orders or state == states.REFUSED:
             return False
-        if state == states.PENDING:
-            values = {"state": states.REFUSED, "unknown": False, "next_check_at": None, "updated_at": now()}
+        lapsed = kind.table is transfers and stamp - row["created_at"] > QUERYABLE
+        if state == states.PENDING and not lapsed:
+            if stamp - row["updated_at"] < SETTLING:
+                return False
+            values = {"state": states.REFUSED, "unknown": False, "next_check_at": None, "updated_at": stamp}
             same = [kind.column == number, kind.table.c.state == state, kind.table.c.attempts == row["attempts"]]
             return tx.connection.execute(update(kind.table).where(*same).values(values)).rowcount == 1
-        if state != states.REFUSED:
-            message = f"{kind.table.name} {number} is {state} here, but WeChat Pay does not know it (any more)"
-            self._store.record_incident(Incident("not_at_wechat_pay", str(number), message, {"state": state}))
+        message = f"{kind.number} {number} is {state} here, but WeChat Pay does not know it"
+        if lapsed:
+            message += ": after 30 days only the fund-flow bill tells what became of it"
+        self._store.record_incident(Incident("not_at_wechat_pay", str(number), message, {"state": state}))
         return False
 
     def _plan(self, tx: Transaction, kind: _Kind, lease: datetime, answers: Sequence[Answer]) -> None:
         """When to ask next: one UPDATE for the batch, which leaves alone what somebody made due meanwhile."""
         stamp = now()
         plans = {answer.row[kind.number]: _next(answer, stamp) for answer in answers}
+        asked = [answer.row[kind.number] for answer in answers if answer.asked]
         when = case(
             *((kind.column == number, literal(at, UtcTime())) for number, at in plans.items()),
             else_=kind.table.c.next_check_at,
@@ -221,7 +253,7 @@ class Reconciler:
         tx.connection.execute(
             update(kind.table)
             .where(kind.column.in_(plans), kind.table.c.next_check_at == lease)
-            .values(next_check_at=when, checks=kind.table.c.checks + 1)
+            .values(next_check_at=when, checks=kind.table.c.checks + case((kind.column.in_(asked), 1), else_=0))
         )
 
     def _due(self) -> int:
@@ -246,18 +278,21 @@ def _next(answer: Answer, stamp: datetime) -> datetime | None:
     if answer.missing and stamp - row["created_at"] > QUERYABLE:
         return None  # an incident tells of it
     expires = row.get("expires_at")
+    planned = next_check(row["created_at"], stamp, expires)
     if answer.failed and (expires is None or expires <= stamp):
-        return min(stamp + SOON, next_check(row["created_at"], stamp))
-    return next_check(row["created_at"], stamp, expires)
+        waited: timedelta = stamp - max(row["updated_at"], expires or row["updated_at"])
+        return min(stamp + max(waited, SOON), planned)  # soon, and less and less often while it goes on failing
+    return planned
 
 
 def _is_expired(row: Row) -> bool:
     return bool(row["state"] == states.PENDING and row["expires_at"] <= now())
 
 
-def _is_not_there(error: WechatPayError) -> bool:
-    """A 404 without a signature comes from the gateway and proves nothing [4012081717]."""
-    return isinstance(error, ApiError) and error.status == 404 and error.signed
+def _is_not_there(kind: _Kind, error: ApiError) -> bool:
+    """A 404 without a signature comes from the gateway and proves nothing [4012081717]; codes are spelt in two ways."""
+    same_code = error.code.replace("_", "") == kind.not_there.replace("_", "")
+    return error.status == 404 and error.signed and same_code
 
 
 def _settle_payments(store: Store, tx: Transaction, answers: Sequence[Answer]) -> int:
@@ -284,7 +319,28 @@ def _settle_transfers(store: Store, tx: Transaction, answers: Sequence[Answer]) 
 
 
 KINDS = (
-    _Kind(orders, "out_trade_no", paths.order, PaymentFact.read, _settle_payments),
-    _Kind(refunds, "out_refund_no", lambda mchid, number: paths.refund(number), RefundFact.read, _settle_refunds),
-    _Kind(transfers, "out_bill_no", lambda mchid, number: paths.transfer(number), TransferFact.read, _settle_transfers),
+    _Kind(  # [4012791859]
+        table=orders,
+        number="out_trade_no",
+        not_there="ORDER_NOT_EXIST",
+        path=paths.order,
+        read=PaymentFact.read,
+        settle=_settle_payments,
+    ),
+    _Kind(  # [4013071041]; MCH_NOT_EXISTS is a 404 too
+        table=refunds,
+        number="out_refund_no",
+        not_there="RESOURCE_NOT_EXISTS",
+        path=lambda mchid, number: paths.refund(number),
+        read=RefundFact.read,
+        settle=_settle_refunds,
+    ),
+    _Kind(  # [4012716437]
+        table=transfers,
+        number="out_bill_no",
+        not_there="NOT_FOUND",
+        path=lambda mchid, number: paths.transfer(number),
+        read=TransferFact.read,
+        settle=_settle_transfers,
+    ),
 )
