@@ -22,7 +22,7 @@ from tests.support import ROOT
 
 
 def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> None:
-    """So many open orders that are due, of which every `paid_every`th was paid, as WeChat Pay knows."""
+    """So many open orders that are due, hourly from then on; every `paid_every`th was paid, as WeChat Pay knows."""
     stamp = now()
     credentials = box.credentials
     rows = []
@@ -37,7 +37,7 @@ def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> Non
             "out_trade_no": number, "mchid": credentials.merchant_id, "appid": credentials.app_id, "owner": "",
             "total": 100, "currency": "CNY", "state": "PENDING", "params": canonical({"out_trade_no": number}),
             "unknown": index % 3 == 0, "attempts": 1, "refunded": 0, "expires_at": stamp + timedelta(hours=1),
-            "next_check_at": stamp, "checks": 0, "created_at": stamp - timedelta(seconds=5), "updated_at": stamp,
+            "next_check_at": stamp, "checks": 0, "created_at": stamp - timedelta(hours=2), "updated_at": stamp,
         })  # fmt: skip
     with store.database.engine.begin() as connection:
         for begin in range(0, count, 1000):
