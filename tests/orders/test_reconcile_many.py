@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 
 
 def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> None:
-    """So many open orders that are due, of which every `paid_every`th was paid, as WeChat Pay knows."""
+    """So many open orders that are due, hourly from then on; every `paid_every`th was paid, as WeChat Pay knows."""
     stamp = now()
     credentials = box.credentials
     rows = []
