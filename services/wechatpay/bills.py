@@ -30,7 +30,9 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of bill: where it is asked for, the columns it must have, and what its summary says of its rows.
+    """One kind of bill: where it is asked for, the columns that are read, and what its summary says of its rows.
+
+    `needs` are the columns that it must have, `reads` those that it may have besides.
 
     `count` is the title of the number of rows, `totals` are the titles of sums, each with its column and, where it is
     over some rows only, a column and the value that these have in it. What a bill lacks is not checked: old merchants
@@ -39,6 +41,7 @@ class Form:
 
     path: str
     needs: tuple[str, ...]
+    reads: tuple[str, ...]
     count: str
     totals: Mapping[str, tuple[str, tuple[str, str] | None]]
 
@@ -47,6 +50,7 @@ class Form:
 TRADE = Form(
     "/v3/bill/tradebill",
     ("商户订单号", "交易状态"),
+    ("订单金额", "总金额", "应结订单金额", "商户退款单号", "申请退款金额", "退款金额", "退款状态"),
     "总交易单数",
     {
         "应结订单总金额": ("应结订单金额", None),
@@ -61,6 +65,7 @@ TRADE = Form(
 FUNDFLOW = Form(
     "/v3/bill/fundflowbill",
     ("业务名称", "业务类型", "收支类型", "收支金额(元)", "业务凭证号"),
+    ("备注",),
     "资金流水总笔数",
     {
         "收入金额": ("收支金额(元)", ("收支类型", "收入")),
@@ -86,7 +91,7 @@ class Bill:
             self._file.close()
 
     def rows(self) -> Iterator[Row]:
-        """The rows by column name, in constant memory.
+        """The rows' values by column name, of the columns that the form reads, in constant memory.
 
         Raises BillUnusable, also at the end, when the summary does not fit them.
         """
@@ -103,6 +108,7 @@ class Bill:
         columns = next(lines, "").removeprefix("\ufeff").split(",")
         if lacking := [name for name in self._form.needs if name not in columns]:
             raise BillUnusable(f"the bill has no column {', '.join(lacking)}")
+        read = [(place, name) for place, name in enumerate(columns) if name in self._form.needs + self._form.reads]
         totals = {title: total for title, total in self._form.totals.items() if total[0] in columns}
         sums = dict.fromkeys(totals, 0)
         for count, line in enumerate(lines):
@@ -110,7 +116,8 @@ class Bill:
                 self.count = count
                 self._check(line, next(lines, ""), sums)
                 return
-            row = _row(columns, line)
+            values = _values(columns, line)
+            row = {name: values[place] for place, name in read}
             for title, (column, only) in totals.items():
                 if only is None or row[only[0]] == only[1]:
                     sums[title] += cents(row[column] or "0")
@@ -118,7 +125,8 @@ class Bill:
         raise BillUnusable("the bill ends without its summary")
 
     def _check(self, titles: str, values: str, sums: Mapping[str, int]) -> None:
-        summary = _row(titles.split(","), values)
+        columns = titles.split(",")
+        summary = dict(zip(columns, _values(columns, values), strict=True))
         said = summary.get(self._form.count, "")
         if cents(said) != 100 * self.count:  # it is "20.0" in some bills
             raise BillUnusable(f"the bill has {self.count} rows, its summary says {said}")
@@ -217,11 +225,11 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")) if head == b"\x1f\x8b" else file
 
 
-def _row(columns: Sequence[str], line: str) -> Row:
+def _values(columns: Sequence[str], line: str) -> list[str]:
     values = line.removeprefix("`").split(",`")
     if len(values) != len(columns):
         raise BillUnusable(f"the bill has a row of {len(values)} values under {len(columns)} columns")
-    return dict(zip(columns, values, strict=True))
+    return values
 
 
 def _text(offer: Mapping[str, Any], name: str) -> str:
