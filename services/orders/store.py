@@ -159,7 +159,7 @@ class Store:
             amount=fact.refund,
             total=fact.total,
             currency=order["currency"],
-        )
+        ) | {"attempts": 0}  # so its created_at is not when it was asked for
         tx.connection.execute(insert(refunds).values(row))
         return row
 
