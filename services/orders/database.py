@@ -73,7 +73,7 @@ class Database:
                     return work(transaction)
             except SQLAlchemyError as error:
                 if attempt == ATTEMPTS or not _is_lost_race(error):
-                    raise _failed(error) from error
+                    raise failed(error) from error
         raise AssertionError("unreachable")
 
     @contextmanager
@@ -83,7 +83,7 @@ class Database:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
         """`query` with its rows locked until the end of the transaction; `skip` leaves out those locked by others.
@@ -200,7 +200,8 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
 
 
-def _failed(error: SQLAlchemyError) -> DatabaseFailed:
+def failed(error: SQLAlchemyError) -> DatabaseFailed:
+    """What callers are told of it; its cause has the driver's own words."""
     orig = getattr(error, "orig", None)
     missing = (
         getattr(orig, "sqlstate", "") == _MISSING_STATE
