@@ -185,6 +185,8 @@ def _with_database(settings: Settings, order_service: OrderService | None) -> tu
             price=price,
             expire_minutes=settings.order_expire_minutes,
             webhook=(settings.event_webhook_url, secret) if secret else None,
+            # A callback has 3 seconds, a person at the command line more.
+            patience=30.0 if settings.command_line else 2.5,
         )
     except TypeError as error:
         reason = f"has no effect, because the class in orderService is {error}: derive it from that, or unset this"

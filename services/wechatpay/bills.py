@@ -29,13 +29,14 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of bill: where it is asked for, and which totals of its summary the rows must add up to.
+    """One kind of bill: where it is asked for, the columns that are read, and the totals that its rows must add up to.
 
     A total is the sum of the first of the named columns that the bill has (old merchants get older columns), over rows
     whose column `only[0]` says `only[1]`.
     """
 
     path: str
+    columns: frozenset[str]
     count: str
     totals: Mapping[str, tuple[tuple[str, ...], tuple[str, str] | None]]
 
@@ -43,11 +44,16 @@ class Form:
 # What they hold is told in [4013071227], trades, and [4013071235], movements of funds.
 TRADE = Form(
     "/v3/bill/tradebill",
+    frozenset({
+        *("交易状态", "商户订单号", "订单金额", "总金额", "应结订单金额"),
+        *("商户退款单号", "申请退款金额", "退款金额", "退款状态"),
+    }),
     "总交易单数",
     {"订单总金额": (("订单金额",), None), "申请退款总金额": (("申请退款金额",), None)},
 )
 FUNDFLOW = Form(
     "/v3/bill/fundflowbill",
+    frozenset({"业务名称", "业务类型", "收支类型", "收支金额(元)", "业务凭证号"}),
     "资金流水总笔数",
     {
         "收入金额": (("收支金额(元)",), ("收支类型", "收入")),
@@ -73,7 +79,7 @@ class Bill:
             self._file.close()
 
     def rows(self) -> Iterator[Row]:
-        """The rows by column name, in constant memory.
+        """The rows' values by column name, as far as the form names them, in constant memory.
 
         Raises BillUnusable, also at the end, when the summary does not fit them.
         """
@@ -88,13 +94,15 @@ class Bill:
 
     def _rows(self, lines: Iterator[str]) -> Iterator[Row]:
         columns = next(lines, "").removeprefix("\ufeff").split(",")
+        read = [(place, name) for place, name in enumerate(columns) if name in self._form.columns]
         sums = dict.fromkeys(self._form.totals, 0)
         for count, line in enumerate(lines):
             if not line.startswith("`"):
                 self.count = count
                 self._check(line, next(lines, ""), sums)
                 return
-            row = _row(columns, line)
+            values = _values(columns, line)
+            row = {name: values[place].removeprefix("`") for place, name in read}
             for title, (names, only) in self._form.totals.items():
                 if only is None or row.get(only[0]) == only[1]:
                     sums[title] += cents(next((row[name] for name in names if name in row), "0"))
@@ -102,7 +110,8 @@ class Bill:
         raise BillUnusable("the bill ends without its summary")
 
     def _check(self, titles: str, values: str, sums: Mapping[str, int]) -> None:
-        summary = _row(titles.split(","), values)
+        columns = titles.split(",")
+        summary = dict(zip(columns, (value.removeprefix("`") for value in _values(columns, values)), strict=True))
         said = summary.get(self._form.count)
         if said != str(self.count):
             raise BillUnusable(f"the bill has {self.count} rows, its summary says {said}")
@@ -187,11 +196,11 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")) if head == b"\x1f\x8b" else file
 
 
-def _row(columns: Sequence[str], line: str) -> Row:
+def _values(columns: Sequence[str], line: str) -> list[str]:
     values = line.split(",")  # a comma in a text is escaped
     if len(values) != len(columns):
         raise BillUnusable(f"the bill has a row of {len(values)} values under {len(columns)} columns")
-    return dict(zip(columns, (value.removeprefix("`") for value in values), strict=True))
+    return values
 
 
 def _text(offer: Mapping[str, Any], name: str) -> str:
