@@ -262,7 +262,7 @@ class SqlOrderService(OrderService):
             update(refunds)
             .where(
                 refunds.c.out_refund_no == params["out_refund_no"],
-                refunds.c.state.in_(states.before(states.REFUNDS, states.PROCESSING)),
+                refunds.c.state.in_((states.PENDING, states.REFUSED)),  # a repetition of an abnormal one says nothing
             )
             .values(state=states.PROCESSING, unknown=False, updated_at=now())
         )

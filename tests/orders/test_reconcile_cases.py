@@ -222,6 +222,8 @@ def test_an_abnormal_refund_is_told_once_and_followed_further(house: House, book
         reconcile(house)
         assert stored(books, "refunds", number) == ("ABNORMAL", False, True)
     assert incidents(books) == [("refund_abnormal", number, 1)]
+    assert house.refund(order, 40, number=number).status == 200  # the same once more is answered, and is no news
+    assert stored(books, "refunds", number) == ("ABNORMAL", False, True)
     house.box.settle_refund(number, deliver=False)
     make_due(books, "refunds")
     reconcile(house)
