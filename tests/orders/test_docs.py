@@ -1,4 +1,4 @@
-"""What docs/orders.md says is so: its pictures against the tables of states, its snippets and lists against the code."""
+"""What docs/orders.md says is so: its pictures against the tables of states, its snippets and lists against code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURES = {
 
 
 def arrows_of(picture: str) -> set[tuple[str, str]]:
-    tree = ElementTree.fromstring((ROOT / "docs" / "images" / picture).read_text(encoding="utf-8"))
+    tree = ElementTree.fromstring((ROOT / "docs" / "images" / picture).read_text(encoding="utf-8"))  # noqa: S314
     return {(path.get("data-from"), path.get("data-to")) for path in tree.iter() if path.get("data-from")}
 
 
