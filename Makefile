@@ -36,9 +36,9 @@ sdks:
 serve: $(runtime)
 	$(python) -u -m gunicorn -c gunicorn.conf.py -b 127.0.0.1:$(PORT) app:app
 
-# vendor/ for the platform; ORDERS=1 adds what the order database needs. pip would judge the markers in requirements.txt by the Python that runs it;
-# that file is the whole resolved set for 3.10, so all its lines are taken, without markers and without
-# looking further.
+# vendor/ for the platform; ORDERS=1 adds what the order database needs. pip would judge the markers in the
+# requirements by the Python that runs it; they are the whole resolved set for 3.10, so all lines are taken,
+# without markers and without looking further.
 package: $(runtime)
 	rm -rf vendor
 	cat requirements.txt $(if $(ORDERS),requirements-orders.txt) | grep -v '^-r' | sed 's/ *;.*//' | sort -u \

@@ -14,7 +14,7 @@ import sqlite3
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ FILL = {
         "out_trade_no, mchid, appid, owner, total, currency, state, params, unknown, attempts, transaction_id, payer,"
         " payer_total, paid_at, refunded, expires_at, next_check_at, checks, created_at, updated_at",
         "'OLD' || {n}, '1900000001', 'wx0123456789abcdef', 'o' || {n}, 100, 'CNY', 'PAID',"
-        " '{{\"out_trade_no\":\"x\"}}', {false}, 1, '42000' || {n}, 'o' || {n}, 100, {then}, 0, {then}, NULL, 1, {then}, {then}",
+        " '{{\"out_trade_no\":\"x\"}}', {false}, 1, '42000' || {n}, 'o' || {n}, 100, {then}, 0, {then}, NULL, 1,"
+        " {then}, {then}",
     ),
     "pay_events": (
         "id, type, number, payload, state, attempts, next_at, created_at, done_at",
@@ -65,7 +66,7 @@ def main() -> int:
             file = Path(folder) / "orders.sqlite3"
             _compare(sandbox, f"sqlite:///{file}", _Sqlite(file), options.stored, bare)
         if options.postgresql:
-            with _database(options.postgresql) as url:
+            with database(options.postgresql) as url:
                 _compare(sandbox, url, _PostgreSql(url), options.stored, bare)
         else:
             print("not run: PostgreSQL, for want of --postgresql")
@@ -137,15 +138,15 @@ class _PostgreSql:
         self._url = url
 
     def fill(self, begin: int, end: int) -> None:
-        with _connected(self._url) as execute:
+        with connected(self._url) as connection:
             for statement in _fill("s.n", "false", "timestamp '2026-01-01'"):
-                execute(statement.replace("{from}", f"generate_series({begin}, {end - 1}) AS s(n)"))
-            execute("VACUUM ANALYZE")
+                connection.execute(statement.replace("{from}", f"generate_series({begin}, {end - 1}) AS s(n)"))
+            connection.execute("VACUUM ANALYZE")
 
     def plans(self) -> Iterator[tuple[str, str]]:
-        with _connected(self._url) as execute:
+        with connected(self._url) as connection:
             for what, statement in PLANS.items():
-                rows = execute(f"EXPLAIN (COSTS OFF) {statement.format(lock=' FOR UPDATE')}").fetchall()
+                rows = connection.execute(f"EXPLAIN (COSTS OFF) {statement.format(lock=' FOR UPDATE')}").fetchall()
                 yield what, " / ".join(row[0].strip() for row in rows)
 
 
@@ -157,23 +158,25 @@ def _fill(number: str, false: str, then: str) -> list[str]:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Callable[[str], Any]]:
+def connected(url: str) -> Iterator[Any]:
+    """A psycopg connection that commits each statement."""
     import psycopg  # noqa: PLC0415 - an extra
 
     with psycopg.connect(url, autocommit=True) as connection:
-        yield lambda statement: connection.execute(statement.encode())
+        yield connection
 
 
 @contextmanager
-def _database(url: str) -> Iterator[str]:
-    name = f"bench_callbacks_{os.getpid()}"
-    with _connected(url) as execute:
-        execute(f"CREATE DATABASE {name}")
+def database(url: str) -> Iterator[str]:
+    """The URL of a new database on the server of this one, dropped at the end."""
+    name = f"bench_{os.getpid()}"
+    with connected(url) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
     try:
         yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
     finally:
-        with _connected(url) as execute:
-            execute(f"DROP DATABASE {name} WITH (FORCE)")
+        with connected(url) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import unicodedata
@@ -15,18 +16,22 @@ import click
 
 from controllers.components import MissingCredentials, components
 from routes.actions import CREDENTIALS
-from services.merchant_code import DatabaseFailed, is_kept
+from services.merchant_code import DatabaseFailed, contained, is_kept
 from services.orders import reading
 from services.orders.compare import Comparison, report_csv, report_text
 from services.orders.database import Database
 from services.orders.desk import OrderDesk
 from services.orders.service import SqlOrderService
 from services.orders.tables import init_db, init_sql
+from services.pay_service import protect_people
+from services.strategies.base import Notification
 from services.wechatpay.errors import WechatPayError
 from utils.logs import redact
 
 BEIJING = timezone(timedelta(hours=8))
 REPLAY_TIME = 60.0  # seconds for the handler of a replayed notification
+
+log = logging.getLogger("pay.orders")
 
 as_json = click.option("--json", "json_", is_flag=True, help="JSON instead of a table; money in cents, times in UTC.")
 
@@ -36,7 +41,9 @@ class _Orders(click.Group):
         """What can go wrong outside of us is one line, without a trace."""
         try:
             return super().invoke(ctx)
-        except (DatabaseFailed, MissingCredentials, WechatPayError, TimeoutError) as error:
+        except DatabaseFailed as error:
+            raise click.ClickException(redact(f"{error}{_driver_says(error)}")) from error
+        except (MissingCredentials, WechatPayError, TimeoutError) as error:
             raise click.ClickException(redact(str(error))) from error
 
 
@@ -102,10 +109,23 @@ def replay(notification: str) -> None:
         many = "names several notifications: give more of its id" if found else "names no stored notification"
         raise click.ClickException(f"{notification} {many}")
     before = reading.outcome(_database(), found[0])
-    kept = _service().handler_notification(found[0], time.monotonic() + REPLAY_TIME)
-    if not is_kept(kept):
+    if not is_kept(_handled(found[0])):
         raise click.ClickException("the order service did not keep it: the log holds its reason")
     click.echo(f"{found[0].event_type}: was {before}, is {reading.outcome(_database(), found[0])}")
+
+
+def _handled(notification: Notification) -> Any:
+    """What the order service makes of it; whatever it raises is for the log."""
+    protect_people(notification.plaintext)
+    until = time.monotonic() + REPLAY_TIME
+    try:
+        return contained(lambda: _service().handler_notification(notification, until))
+    except DatabaseFailed:
+        raise
+    except Exception as error:
+        log.exception("the notification could not be replayed")
+        reason = f"the order service raised {type(error).__name__}: the log has its trace"
+        raise click.ClickException(reason) from error
 
 
 @orders.command()
@@ -135,7 +155,10 @@ def incidents(all_: bool, identifier: int | None, json_: bool) -> None:
     if identifier is not None:
         if not reading.resolve(_database(), identifier):
             raise click.ClickException(f"there is no open incident {identifier}")
-        click.echo(f"incident {identifier} is resolved")
+        if json_:
+            _print_json({"resolved": identifier})
+        else:
+            click.echo(f"incident {identifier} is resolved")
         return
     found = reading.open_incidents(_database(), resolved=all_)
     if json_:
@@ -156,7 +179,7 @@ def reconcile(limit: int, seconds: float) -> None:
 
     summary = _desk().reconciler().run(limit=limit, seconds=seconds, progress=progress)
     _print_json(summary)
-    if summary["left"]:
+    if any(summary[name] for name in ("left", "failed", "undelivered", "dead")):
         sys.exit(1)
 
 
@@ -171,14 +194,21 @@ def bill(kind: str, day: datetime, account: str, file: Path | None, json_: bool)
     bills, date = _desk().bills(), day.date().isoformat()
     comparison: Comparison = bills.trade(date) if kind == "trade" else bills.fundflow(date, account)
     if file:
-        with file.open("w", encoding="utf-8-sig", newline="") as output:
-            report_csv(comparison, output)
+        _write_csv(comparison, file)
     if json_:
         _print_json(comparison.as_dict())
     else:
         click.echo(report_text(comparison), nl=False)
     if comparison.different:
         sys.exit(1)
+
+
+def _write_csv(comparison: Comparison, file: Path) -> None:
+    try:
+        with file.open("w", encoding="utf-8-sig", newline="") as output:
+            report_csv(comparison, output)
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from error
 
 
 def _service() -> SqlOrderService:
@@ -196,13 +226,20 @@ def _desk() -> OrderDesk:
     return desk
 
 
+def _driver_says(error: DatabaseFailed) -> str:
+    """In brackets, on one line: a wrong password is not mended by trying again."""
+    words = str(getattr(error.__cause__, "orig", None) or "").split()
+    return f" ({' '.join(words)})" if words else ""
+
+
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _print_order(order: Mapping[str, Any]) -> None:
     amount = order["amount"]
-    click.echo(f"{order['out_trade_no']}  {order['state']}  {_yuan(amount['total'])} yuan  {order['description']}")
+    head = (order["out_trade_no"], order["state"], f"{_yuan(amount['total'])} yuan", _plain(order["description"] or ""))
+    click.echo("  ".join(head))
     facts = {
         "transaction": order["transaction_id"],
         "paid": order["paid_at"] and _time(order["paid_at"]),
@@ -216,14 +253,21 @@ def _print_order(order: Mapping[str, Any]) -> None:
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest text; Chinese characters take two places."""
-    widths = [max(map(_width, column)) for column in zip(titles, *rows, strict=True)]
-    for row in (titles, *rows):
+    lines = [titles, *([_plain(text) for text in row] for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         cells = (text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
 
 
+def _plain(text: str) -> str:
+    """What buyers and hooks wrote, without what steers a terminal, breaks lines or turns their direction."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    upright = (character for character in text if not unicodedata.combining(character))
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in upright)
 
 
 def _yuan(cents: int) -> str:

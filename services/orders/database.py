@@ -73,17 +73,24 @@ class Database:
                     return work(transaction)
             except SQLAlchemyError as error:
                 if attempt == ATTEMPTS or not _is_lost_race(error):
-                    raise _failed(error) from error
+                    raise failed(error) from error
         raise AssertionError("unreachable")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single statements outside of any transaction; raises DatabaseFailed."""
+        """A connection for single statements: that of the transaction that is open in this context, else one without.
+
+        Raises DatabaseFailed.
+        """
+        current = self._open.get()
+        if current is not None:
+            yield current.connection
+            return
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
         """`query` with its rows locked until the end of the transaction; `skip` leaves out those locked by others.
@@ -200,7 +207,8 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
 
 
-def _failed(error: SQLAlchemyError) -> DatabaseFailed:
+def failed(error: SQLAlchemyError) -> DatabaseFailed:
+    """What callers are told of it; its cause has the driver's own words."""
     orig = getattr(error, "orig", None)
     missing = (
         getattr(orig, "sqlstate", "") == _MISSING_STATE

@@ -117,17 +117,19 @@ def _time_line(
     ):
         if row is not None:
             moments.append((row["created_at"], f"{row[number]} written, before WeChat Pay was asked"))
-            moments.append((row["updated_at"], f"{row[number]} became {row['state']}"))
+            moments.append((row["updated_at"], f"{row[number]} last changed, is {row['state']}"))
+            if row["next_check_at"]:
+                unknown = ", because what became of it there is unknown" if row["unknown"] else ""
+                moments.append((row["next_check_at"], f"{row[number]} is due for a query at WeChat Pay{unknown}"))
     query = select(notifications).where(notifications.c.number.in_(numbers))
     for row in _rows(database, query):
         times = f", {row['deliveries']} deliveries" if row["deliveries"] > 1 else ""
         moments.append((row["received_at"], f"{row['event_type']} of {row['number']}: {row['outcome']}{times}"))
     for row in _rows(database, select(events).where(events.c.number.in_(numbers))):
-        moments.append((row["created_at"], f"event {row['type']} of {row['number']} ({row['id']})"))
+        error = f": {row['state']} after {row['attempts']} attempts, {row['last_error']}" if row["last_error"] else ""
+        moments.append((row["created_at"], f"event {row['type']} of {row['number']} ({row['id']}){error}"))
         if row["done_at"]:
             moments.append((row["done_at"], f"event {row['type']} delivered at attempt {row['attempts']}"))
-        elif row["last_error"]:
-            moments.append((row["created_at"], f"event {row['type']} is {row['state']}: {row['last_error']}"))
     for row in _rows(database, select(incidents).where(incidents.c.number.in_(numbers))):
         moments.append((row["created_at"], f"incident {row['id']}: {row['message']}"))
     ordered = sorted(moments, key=lambda moment: moment[0])

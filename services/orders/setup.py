@@ -24,17 +24,19 @@ def connect(
     price: Price | None,
     expire_minutes: int,
     webhook: tuple[str, bytes] | None,
+    patience: float,
 ) -> SqlOrderService:
     """`service`, by default a new SqlOrderService, on the database at `url`, which is not opened yet.
 
-    `webhook` is the address and the secret of whoever is sent the events. Raises TypeError for another kind of service.
+    `webhook` is the address and the secret of whoever is sent the events, `patience` the seconds that one statement may
+    take. Raises TypeError for another kind of service.
     """
     service = service or SqlOrderService()
     if not isinstance(service, SqlOrderService):
         raise TypeError("not a subclass of services.orders.service.SqlOrderService")
     service.use(
         Parts(
-            store=Store(Database(url)),
+            store=Store(Database(url, patience=patience)),
             merchant_id=merchant_id,
             price=price,
             expire_after=timedelta(minutes=expire_minutes),

@@ -12,8 +12,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from services.orders.database import DRIVERS, Database
+from services.orders.database import DRIVERS, Database, failed
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCKS = {
@@ -24,11 +25,14 @@ _WAL_TRIES, _WAL_PAUSE = 100, 0.05
 
 
 def init_db(database: Database) -> None:
-    """Bring the tables to the newest revision; does nothing where they are."""
-    with database.engine.connect() as connection, _alone(connection, database.kind):
-        config = _config(io.StringIO())
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    """Bring the tables to the newest revision; does nothing where they are. Raises DatabaseFailed, TimeoutError."""
+    try:
+        with database.engine.connect() as connection, _alone(connection, database.kind):
+            config = _config(io.StringIO())
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise failed(error) from error
 
 
 def init_sql(kind: str) -> str:

@@ -20,9 +20,16 @@ from services.orders.store import Store, canonical
 from tests.orders.house import OPERATOR, House
 from tests.support import ROOT
 
+# A process begins with the size of the one that forked it, so a small one stands between.
+LAUNCHER = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+
 
 def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> None:
-    """So many open orders that are due, of which every `paid_every`th was paid, as WeChat Pay knows."""
+    """So many open orders that are due, hourly from then on; every `paid_every`th was paid, as WeChat Pay knows."""
     stamp = now()
     credentials = box.credentials
     rows = []
@@ -37,7 +44,7 @@ def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> Non
             "out_trade_no": number, "mchid": credentials.merchant_id, "appid": credentials.app_id, "owner": "",
             "total": 100, "currency": "CNY", "state": "PENDING", "params": canonical({"out_trade_no": number}),
             "unknown": index % 3 == 0, "attempts": 1, "refunded": 0, "expires_at": stamp + timedelta(hours=1),
-            "next_check_at": stamp, "checks": 0, "created_at": stamp - timedelta(seconds=5), "updated_at": stamp,
+            "next_check_at": stamp, "checks": 0, "created_at": stamp - timedelta(hours=2), "updated_at": stamp,
         })  # fmt: skip
     with store.database.engine.begin() as connection:
         for begin in range(0, count, 1000):
@@ -46,24 +53,21 @@ def store_due(store: Store, box: Sandbox, count: int, *, paid_every: int) -> Non
 
 def reconcile_command(box: Sandbox, database_url: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "app", "orders", "reconcile", "--limit", "100000"],
+        [sys.executable, "-c", LAUNCHER, "-m", "flask", "--app", "app", "orders", "reconcile", "--limit", "100000"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **box.env(orderDatabaseUrl=database_url, logLevel="error")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that launcher and command can be killed together
     )
 
 
 def ended(command: subprocess.Popen[str]) -> tuple[dict, str, int]:
     """Summary, progress lines, and the most memory that it took, in bytes."""
-    output, progress = command.stdout.read(), command.stderr.read()
-    _, status, usage = os.wait4(command.pid, 0)
-    command.returncode = os.waitstatus_to_exitcode(status)
-    command.stdout.close()
-    command.stderr.close()
+    output, progress = command.communicate(timeout=300)
     assert output, progress
-    return json.loads(output), progress, usage.ru_maxrss * 1024
+    return json.loads(output), progress, int(progress.split()[-1]) * 1024
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
