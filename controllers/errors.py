@@ -68,10 +68,13 @@ def _not_recorded(error: NotRecorded) -> Response:
     return failure(503, f"the order service could not record this {error}: send the same {error} again")
 
 
-def _ask_again(error: TooManyWaiting) -> Response:
-    response = failure(503, str(error))
-    response.headers["Retry-After"] = "2"
-    return response
+def _ask_again(seconds: int) -> Callable[[Exception], Response]:
+    def answer(error: Exception) -> Response:
+        response = failure(503, str(error))
+        response.headers["Retry-After"] = str(seconds)
+        return response
+
+    return answer
 
 
 def _plain(status: int, text: str = "") -> Callable[[Exception], Response]:
@@ -91,12 +94,13 @@ _TO_CALLERS: tuple[tuple[type[Exception], Callable[[Any], Response]], ...] = (
     (MissingCredentials, _plain(500)),
     (NoOrderDatabase, _plain(500)),
     (DatabaseFailed, _plain(503)),
-    (TooManyWaiting, _ask_again),
+    (TooManyWaiting, _ask_again(2)),
     (wechatpay.ApiError, _api_error),
     (wechatpay.TimedOut, _unknown(504)),
     (wechatpay.RateLimited, _unknown(429)),
     (wechatpay.OutcomeUnknown, _unknown(502)),
     (wechatpay.NotSent, _plain(503)),
+    (wechatpay.BillNotReady, _ask_again(1800)),
     (wechatpay.BillUnusable, _plain(502)),
     (NotRecorded, _not_recorded),
     (KeysUnavailable, _plain(503)),

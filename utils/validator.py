@@ -15,7 +15,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 from utils.fields import Cents, Choice, Code, Day, Flag, IpAddress, Items, Moment, Object, Text, Whole
 
 MAX_WAIT = 18  # seconds: the platform ends a request after 20
-MAX_RUN = 15
+MAX_RUN = 12  # and the last question of a run may take 6 more
 MAX_DETAIL_BYTES = 6144
 MAX_URL_LENGTH = 256
 NAME_FORBIDDEN_BELOW, NAME_REQUIRED_FROM = 30, 200_000  # cents [4012711988]

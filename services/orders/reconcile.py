@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from services.wechatpay.errors import ApiError, OutcomeUnknown, Unverifiable, We
 
 BATCH, WORKERS = 50, 4
 LEASE = 120.0  # seconds for one batch
-TRY_TIMEOUT, CALL_TIMEOUT = 3.0, 6.0  # seconds for one host and for one question
+TRY_TIMEOUT, ROW_TIMEOUT = 3.0, 6.0  # seconds for one host, and for one row with its closing
 SETTLING = timedelta(seconds=60)  # a 404 sooner after the last attempt may only mean "not yet" [4012716437]
 SOON = timedelta(seconds=60)  # until what could not be settled is asked about again, at the soonest
 QUERYABLE = timedelta(days=30)  # how long transfers can be asked about [4012716437]
@@ -132,7 +132,7 @@ class Reconciler:
         lease, rows = self._claim(kind, unknown, min(BATCH, left))
         if not rows:
             return False
-        stop = claimed_at + LEASE - 2 * CALL_TIMEOUT
+        stop = claimed_at + LEASE - 2 * ROW_TIMEOUT
         context = copy_context()
         answers = list(run.pool.map(lambda row: context.copy().run(self._ask, run, kind, row, stop), rows))
         run.counts["changed"] += self._write(kind, lease, answers)
@@ -166,20 +166,21 @@ class Reconciler:
         if time.monotonic() >= stop or not run.goes_on(kind):
             return Answer(row, asked=False)
         try:
-            return self._answer(kind, row, row[kind.number])
+            return self._answer(kind, row, time.monotonic() + ROW_TIMEOUT)
         except WechatPayError as error:
             log.warning("reconcile could not settle %s: %s", row[kind.number], error)
             if isinstance(error, (ApiError, OutcomeUnknown)) and error.status == 429:
                 run.limited.add(kind.number)
             return Answer(row, failed=True)
 
-    def _answer(self, kind: _Kind, row: Row, number: str) -> Answer:
+    def _answer(self, kind: _Kind, row: Row, deadline: float) -> Answer:
         """What WeChat Pay says; an order past its time is closed, if it is unpaid or not there.
 
         A refused closing may mean that it was paid a moment ago, so it is asked about again.
         """
+        number = row[kind.number]
         try:
-            fact = self._query(kind, number)
+            fact = self._query(kind, number, deadline)
         except ApiError as error:
             if not _is_not_there(kind, error):
                 raise
@@ -188,24 +189,17 @@ class Reconciler:
         else:
             if not (isinstance(fact, PaymentFact) and fact.trade_state == "NOTPAY" and _is_expired(row)):
                 return Answer(row, fact)
-        self._call("POST", paths.close(number), {}, {"mchid": self._merchant_id})
+        body = {"mchid": self._merchant_id}
+        self._client.call("POST", paths.close(number), body, deadline=deadline, try_timeout=TRY_TIMEOUT)
         return Answer(row, PaymentFact.read({"out_trade_no": number, "trade_state": states.CLOSED}))
 
-    def _query(self, kind: _Kind, number: str) -> Fact:
-        answer = self._call("GET", kind.path(self._merchant_id, number), {kind.number: number})
+    def _query(self, kind: _Kind, number: str, deadline: float) -> Fact:
+        path, expect = kind.path(self._merchant_id, number), {kind.number: number}
+        reply = self._client.call("GET", path, expect=expect, deadline=deadline, try_timeout=TRY_TIMEOUT)
         try:
-            return kind.read(answer)
+            return kind.read(reply.data)
         except KeyError as error:
             raise Unverifiable(f"WeChat Pay's answer holds no {error}") from error
-
-    def _call(
-        self, method: str, path: str, expect: Mapping[str, str], body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        deadline = time.monotonic() + CALL_TIMEOUT
-        reply = self._client.call(
-            method, path, body, expect=expect, deadline=deadline, try_timeout=TRY_TIMEOUT
-        )
-        return reply.data
 
     # Writing
 

@@ -61,7 +61,7 @@ refunds = Table(
     Column("state", code(24), nullable=False),
     Column("params", document(), nullable=False),
     Column("unknown", Boolean, nullable=False),
-    Column("attempts", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),  # 0: made elsewhere, such as on the merchant platform
     Column("received_account", exact(128)),
     Column("succeeded_at", UtcTime),
     Column("next_check_at", UtcTime),

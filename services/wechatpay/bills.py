@@ -1,7 +1,7 @@
 """Bills: what WeChat Pay booked on one Beijing calendar day, fetched, checked against its hash and read row by row.
 
 Amounts in the file are yuan with two decimals; here they are cents. The files have a header line, rows with a back-tick
-before every value, and a summary [4013071246, 4013071249].
+before every value, and a summary [4013071246, 4013071249]. Free text stays escaped as it is in the file.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import IO, Any, BinaryIO, cast
 from urllib.parse import urlencode
 
 from services.wechatpay.client import Client
-from services.wechatpay.errors import ApiError, BillUnusable
+from services.wechatpay.errors import ApiError, BillNotReady, BillUnusable
 
 MAX_FILE, MAX_PLAIN = 256 * 2**20, 2**31  # bytes, as sent and unpacked
 DOWNLOAD_TIMEOUT = 120.0
+MAX_LINE = 2**16
 SPOOLED = 2**20  # smaller files stay in memory
 _YUAN = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,2}))?")
 
@@ -29,35 +30,46 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of bill: where it is asked for, the columns that are read, and the totals that its rows must add up to.
+    """One kind of bill: where it is asked for, the columns that are read, and what its summary says of its rows.
 
-    A total is the sum of the first of the named columns that the bill has (old merchants get older columns), over rows
-    whose column `only[0]` says `only[1]`.
+    `needs` are the columns that it must have, `reads` those that it may have besides.
+
+    `count` is the title of the number of rows, `totals` are the titles of sums, each with its column and, where it is
+    over some rows only, a column and the value that these have in it. What a bill lacks is not checked: old merchants
+    get older columns. Fees are left out, because they have five decimals.
     """
 
     path: str
-    columns: frozenset[str]
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
     count: str
-    totals: Mapping[str, tuple[tuple[str, ...], tuple[str, str] | None]]
+    totals: Mapping[str, tuple[str, tuple[str, str] | None]]
 
 
 # What they hold is told in [4013071227], trades, and [4013071235], movements of funds.
 TRADE = Form(
     "/v3/bill/tradebill",
-    frozenset({
-        *("交易状态", "商户订单号", "订单金额", "总金额", "应结订单金额"),
-        *("商户退款单号", "申请退款金额", "退款金额", "退款状态"),
-    }),
+    ("商户订单号", "交易状态"),
+    ("订单金额", "总金额", "应结订单金额", "商户退款单号", "申请退款金额", "退款金额", "退款状态"),
     "总交易单数",
-    {"订单总金额": (("订单金额",), None), "申请退款总金额": (("申请退款金额",), None)},
+    {
+        "应结订单总金额": ("应结订单金额", None),
+        "订单总金额": ("订单金额", None),
+        "退款总金额": ("退款金额", None),
+        "申请退款总金额": ("申请退款金额", None),
+        # The older columns.
+        "总交易额": ("总金额", None),
+        "总退款金额": ("退款金额", None),
+    },
 )
 FUNDFLOW = Form(
     "/v3/bill/fundflowbill",
-    frozenset({"业务名称", "业务类型", "收支类型", "收支金额(元)", "业务凭证号"}),
+    ("业务名称", "业务类型", "收支类型", "收支金额(元)", "业务凭证号"),
+    ("备注",),
     "资金流水总笔数",
     {
-        "收入金额": (("收支金额(元)",), ("收支类型", "收入")),
-        "支出金额": (("收支金额(元)",), ("收支类型", "支出")),
+        "收入金额": ("收支金额(元)", ("收支类型", "收入")),
+        "支出金额": ("收支金额(元)", ("收支类型", "支出")),
     },
 )
 
@@ -79,7 +91,7 @@ class Bill:
             self._file.close()
 
     def rows(self) -> Iterator[Row]:
-        """The rows' values by column name, as far as the form names them, in constant memory.
+        """The rows' values by column name, of the columns that the form reads, in constant memory.
 
         Raises BillUnusable, also at the end, when the summary does not fit them.
         """
@@ -94,45 +106,51 @@ class Bill:
 
     def _rows(self, lines: Iterator[str]) -> Iterator[Row]:
         columns = next(lines, "").removeprefix("\ufeff").split(",")
-        read = [(place, name) for place, name in enumerate(columns) if name in self._form.columns]
-        sums = dict.fromkeys(self._form.totals, 0)
+        if lacking := [name for name in self._form.needs if name not in columns]:
+            raise BillUnusable(f"the bill has no column {', '.join(lacking)}")
+        read = [(place, name) for place, name in enumerate(columns) if name in self._form.needs + self._form.reads]
+        totals = {title: total for title, total in self._form.totals.items() if total[0] in columns}
+        sums = dict.fromkeys(totals, 0)
         for count, line in enumerate(lines):
             if not line.startswith("`"):
                 self.count = count
                 self._check(line, next(lines, ""), sums)
                 return
             values = _values(columns, line)
-            row = {name: values[place].removeprefix("`") for place, name in read}
-            for title, (names, only) in self._form.totals.items():
-                if only is None or row.get(only[0]) == only[1]:
-                    sums[title] += cents(next((row[name] for name in names if name in row), "0"))
+            row = {name: values[place] for place, name in read}
+            for title, (column, only) in totals.items():
+                if only is None or row[only[0]] == only[1]:
+                    sums[title] += cents(row[column] or "0")
             yield row
         raise BillUnusable("the bill ends without its summary")
 
     def _check(self, titles: str, values: str, sums: Mapping[str, int]) -> None:
         columns = titles.split(",")
-        summary = dict(zip(columns, (value.removeprefix("`") for value in _values(columns, values)), strict=True))
-        said = summary.get(self._form.count)
-        if said != str(self.count):
+        summary = dict(zip(columns, _values(columns, values), strict=True))
+        said = summary.get(self._form.count, "")
+        if cents(said) != 100 * self.count:  # it is "20.0" in some bills
             raise BillUnusable(f"the bill has {self.count} rows, its summary says {said}")
         for title, total in sums.items():
             if title in summary and cents(summary[title]) != total:
-                raise BillUnusable(f"the bill's rows add up to {total} cents, its summary says {summary[title]} yuan")
+                raise BillUnusable(f"{title}: the bill's rows add up to {total} cents, not {summary[title]} yuan")
 
 
 def fetch(client: Client, form: Form, day: str, **options: str) -> Bill:
     """The bill of `day` (YYYY-MM-DD), checked; one without rows where nothing happened (NO_STATEMENT_EXIST).
 
-    Raises BillUnusable, and what Client raises: ApiError STATEMENT_CREATING until it is made, towards 10:00 of the next
-    day; another ApiError for a day that WeChat Pay has no bill of.
+    WeChat Pay decides which days have a bill: its business day need not be the one of this machine's clock. Raises
+    BillUnusable, BillNotReady until it is made, towards 10:00 of the next day, and what Client raises: ApiError for a
+    day that has none, because it is not over or more than three months ago.
     """
     path = f"{form.path}?{urlencode({'bill_date': day, **options, 'tar_type': 'GZIP'})}"
     for last in (False, True):
         try:
             offer = client.call("GET", path).data
         except ApiError as error:
-            if error.signed and error.code.replace("_", "") == "NOSTATEMENTEXIST":
+            if error.signed and _is(error, "NO_STATEMENT_EXIST"):
                 return Bill(form, None, "")
+            if _is(error, "STATEMENT_CREATING"):
+                raise BillNotReady(f"the bill of {day} is still being made: ask again in half an hour") from error
             raise
         file = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - the bill closes it
         url = _text(offer, "download_url")
@@ -158,6 +176,16 @@ def cents(yuan: str) -> int:
     sign, whole, part = match.groups()
     value = int(whole) * 100 + int((part or "").ljust(2, "0"))
     return -value if sign else value
+
+
+def yuan(amount: int) -> str:
+    """123450 -> "1234.50", exactly."""
+    return f"{'-' if amount < 0 else ''}{abs(amount) // 100}.{abs(amount) % 100:02d}"
+
+
+def _is(error: ApiError, code: str) -> bool:
+    """Codes are spelt with `_` or without."""
+    return error.code.replace("_", "") == code.replace("_", "")
 
 
 def _require_hash(file: IO[bytes], offer: Mapping[str, Any]) -> None:
@@ -186,8 +214,9 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines; only a line feed ends one."""
-    return iter(_plain(file))
+    """Lines; only a line feed ends one. One that is too long is cut, and then fits no columns."""
+    stream = _plain(file)
+    return iter(lambda: stream.readline(MAX_LINE), b"")
 
 
 def _plain(file: IO[bytes]) -> IO[bytes]:
@@ -197,7 +226,7 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
 
 
 def _values(columns: Sequence[str], line: str) -> list[str]:
-    values = line.split(",")  # a comma in a text is escaped
+    values = line.removeprefix("`").split(",`")
     if len(values) != len(columns):
         raise BillUnusable(f"the bill has a row of {len(values)} values under {len(columns)} columns")
     return values

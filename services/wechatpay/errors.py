@@ -12,6 +12,7 @@ WechatPayError
 ├── SignatureInvalid      a message whose signature does not hold
 ├── DecryptionFailed      a ciphertext that is not for our key, or was altered
 ├── KeysUnavailable       the key that would verify cannot be had at this moment
+├── BillNotReady          a bill that WeChat Pay is still making
 ├── BillUnusable          a bill that is not what WeChat Pay announced, or that does not add up
 ├── NotificationRefused   a callback without proof, of another merchant, or contradicting itself
 └── NotificationPostponed a callback that cannot be judged at this moment; WeChat Pay sends it again
@@ -97,6 +98,10 @@ class DecryptionFailed(WechatPayError):
 
 class KeysUnavailable(WechatPayError):
     """The platform certificates that would verify this message cannot be fetched now."""
+
+
+class BillNotReady(WechatPayError):
+    """Ask again every half an hour until it is there [4013071227]."""
 
 
 class BillUnusable(WechatPayError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -222,6 +223,8 @@ def test_an_abnormal_refund_is_told_once_and_followed_further(house: House, book
         reconcile(house)
         assert stored(books, "refunds", number) == ("ABNORMAL", False, True)
     assert incidents(books) == [("refund_abnormal", number, 1)]
+    assert house.refund(order, 40, number=number).status == 200  # the same once more is answered, and is no news
+    assert stored(books, "refunds", number) == ("ABNORMAL", False, True)
     house.box.settle_refund(number, deliver=False)
     make_due(books, "refunds")
     reconcile(house)
@@ -435,7 +438,7 @@ def test_a_run_that_is_killed_leaves_nothing_undone(box: Sandbox, database_url: 
         assert killed.poll() is None, killed.stderr.read()
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
+    os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     box.clear_faults()
     assert Counter(books.states().values()) == {"PAID": 100, "PENDING": 200}
