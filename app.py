@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,9 @@ def create_app(
         settings, order_service = _load_order_service(settings)
     if settings.order_database_url:
         settings, order_service = _with_database(settings, order_service)
-    elif settings.price_list or (order_service and order_service.needs_database):
+    elif "orderDatabaseUrl" not in settings.problems and (
+        settings.price_list or (order_service and order_service.needs_database)
+    ):
         settings = settings.with_problem("orderDatabaseUrl", "is unset although priceList or orderService builds on it")
     order_service = order_service or OrderService()
     order_service.rights = RIGHTS
@@ -92,7 +94,7 @@ def create_app(
     errors.init_app(app)
     web.init_app(app, __version__, settings.sign_mode, unusable)
     app.register_blueprint(dispatch.blueprint)
-    commands.init_app(app, with_database=order_service.needs_database and bool(settings.order_database_url))
+    commands.init_app(app, with_database=bool(settings.order_database_url))
     return app
 
 
@@ -156,7 +158,7 @@ def _load_order_service(settings: Settings) -> tuple[Settings, OrderService | No
     if not settings.order_service:
         return settings, None
     try:
-        order_service = contained(_named(settings.order_service))
+        order_service = contained(_function(settings.order_service))
         if not isinstance(order_service, OrderService):
             raise TypeError("not a subclass of services.order_service.OrderService")
         return settings, order_service
@@ -169,15 +171,13 @@ def _with_database(settings: Settings, order_service: OrderService | None) -> tu
     price = None
     try:
         if settings.price_list:
-            price = _named(settings.price_list)
+            price = _function(settings.price_list)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the merchant's module does wrong
         return _not_loaded(settings, "priceList", settings.price_list, error), order_service
-    try:
-        from services.orders import setup  # noqa: PLC0415 - SQLAlchemy is an extra, and takes its time to load
-    except ImportError as error:
-        return _not_loaded(settings, "orderDatabaseUrl", "(requirements-orders.txt)", error), order_service
     secret = settings.event_webhook_secret
     try:
+        from services.orders import setup  # noqa: PLC0415 - SQLAlchemy is an extra, and takes its time to load
+
         return settings, setup.connect(
             order_service,
             settings.order_database_url,
@@ -188,15 +188,21 @@ def _with_database(settings: Settings, order_service: OrderService | None) -> tu
             # A callback has 3 seconds, a person at the command line more.
             patience=30.0 if settings.command_line else 2.5,
         )
+    except ImportError as error:
+        log.error("orderDatabaseUrl cannot be used", exc_info=error)
+        reason = "needs the packages of requirements-orders.txt: install them (make package ORDERS=1 ships them)"
     except TypeError as error:
         reason = f"has no effect, because the class in orderService is {error}: derive it from that, or unset this"
-        return settings.with_problem("orderDatabaseUrl", reason), order_service
+    return settings.with_problem("orderDatabaseUrl", reason), order_service
 
 
-def _named(path: str) -> Any:
-    """What stands under `module:name`."""
+def _function(path: str) -> Callable[..., Any]:
+    """The function or class that stands under `module:name`."""
     module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    found: object = getattr(importlib.import_module(module), name)
+    if not callable(found):
+        raise TypeError(f"{name} is no function or class")
+    return found
 
 
 def _not_loaded(settings: Settings, variable: str, named: str, error: BaseException) -> Settings:

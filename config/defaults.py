@@ -4,8 +4,8 @@ The Integration Center may overwrite environment variables that it did not injec
 here, by its name and as text, applies whenever the environment has no value for it. The environment wins; an
 empty environment variable counts as none. Example: ``DEFAULTS = {"callerHeaders": "ignored"}``.
 
-Secrets are refused, because this file is code: ``privateKey``, ``apiV3Key`` and ``operatorKey`` are not read
-from here, and standing here they are reported as problems.
+Secrets are refused, because this file is code: ``privateKey``, ``apiV3Key``, ``operatorKey``, ``orderDatabaseUrl``
+and ``eventWebhookSecret`` are not read from here, and standing here they are reported as problems.
 """
 
 DEFAULTS: dict[str, str] = {}

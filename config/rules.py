@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -21,6 +21,13 @@ _DATABASES = {
     "mysql": "mysql",
     "mariadb": "mysql",
 }
+# Narrower than URLs may be: what else may stand in a password is read differently by different libraries.
+_USER_PART = r"(?:(?![%/?#@:\[\]])[!-~]|%[0-9A-Fa-f]{2})"
+_DATABASE_SERVER = re.compile(
+    rf"(?:{_USER_PART}+(?::(?:{_USER_PART}|:)*)?@)?"
+    r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/(?:(?![%/?#@])[!-~])+(?:\?[!-~]*)?",
+    re.ASCII,
+)
 _PASSING = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")  # noqa: S108 - looked for, not used
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -152,15 +159,11 @@ def database_url(on_platform: bool) -> Callable[[str], str]:
             raise BadValue("must begin with sqlite:///, postgresql:// or mysql://")
         if scheme == "sqlite":
             return _sqlite_url(text, rest, on_platform)
-        try:
-            parts = urlsplit(text)
-            complete = bool(parts.hostname and parts.path.strip("/") and parts.port != 0)
-        except ValueError:
-            complete = False
-        if not complete or not re.fullmatch(r"[!-~]+", text) or "#" in text:
+        server = _DATABASE_SERVER.fullmatch(rest)
+        if not server or not 1 <= int(server["port"] or 1) <= 65535:
             raise BadValue(
-                "must look like postgresql://user:password@host:port/database; percent-encode what is special in the"
-                " password"
+                "must look like postgresql://user:password@host:port/database, in plain ASCII, with what is special in"
+                " the password percent-encoded"
             )
         return f"{_DATABASES[scheme]}://{rest}"
 
@@ -168,11 +171,11 @@ def database_url(on_platform: bool) -> Callable[[str], str]:
 
 
 def _sqlite_url(text: str, rest: str, on_platform: bool) -> str:
-    path = rest.removeprefix("/").partition("?")[0]
-    if not rest.startswith("/") or path in ("", ":memory:"):
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or path in ("", ":memory:") or "?" in path:
         raise BadValue("must name a file, as sqlite:///orders.sqlite3 or sqlite:////var/lib/shop/orders.sqlite3")
-    folder = posixpath.normpath(path)
-    if on_platform and (not folder.startswith("/") or folder.startswith(_PASSING)):
+    # normpath leaves two slashes at the beginning alone
+    if on_platform and (not path.startswith("/") or posixpath.normpath("/" + path.lstrip("/")).startswith(_PASSING)):
         raise BadValue(
             "must not be a SQLite file that goes with its instance: on the platform the code is read-only and /tmp is"
             " neither kept nor shared; use a postgresql:// or mysql:// database"
@@ -181,12 +184,12 @@ def _sqlite_url(text: str, rest: str, on_platform: bool) -> str:
 
 
 def passwords(url: str) -> frozenset[str]:
-    """The password inside a database URL, as it stands there and as it is meant."""
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        password = ""
-    return frozenset({password, unquote(password)} - {""})
+    """The password inside a database URL, usable or not: as it stands there, as it is meant, as libraries write it."""
+    found = re.match(r"[^:/]*://[^:/@]*:(.*)@", url, re.DOTALL)
+    if not found:
+        return frozenset()
+    meant = unquote(found[1])
+    return frozenset({found[1], meant, quote(meant, safe=""), quote(meant, safe=" +")})
 
 
 def webhook_url(text: str) -> str:

@@ -248,7 +248,7 @@ class _Reader:
         except (rules.BadValue, pem.PemProblem) as problem:
             instead = unset if refused is None else refused
             self.problems[name] = str(problem)
-            if instead and isinstance(instead, (str, float)):
+            if instead and isinstance(instead, (str, int, float)):
                 self.problems[name] += f"; until then it is {instead}"
             return instead
 
@@ -290,6 +290,6 @@ def _pasted_secrets(read: _Reader) -> frozenset[str]:
     if "wxPayPublicKey" in read.problems:  # perhaps a private key
         parts |= pem.secret_parts(read.text("wxPayPublicKey"))
     short = {read.text(name) for name in ("apiV3Key", "operatorKey", "orderDatabaseUrl", "eventWebhookSecret")}
-    short |= rules.passwords(read.text("orderDatabaseUrl"))
+    short |= {read.text("eventWebhookSecret").removeprefix("whsec_"), *rules.passwords(read.text("orderDatabaseUrl"))}
     # Masking a few characters would black out harmless log lines.
     return frozenset(parts | {text for text in short if len(text) >= 8})

@@ -7,16 +7,20 @@ from flask import Flask
 
 from controllers.components import Components
 
+# With one of them broken, events would be delivered to nobody and count as delivered.
+_NEEDS = ("orderDatabaseUrl", "orderService", "priceList", "eventWebhookUrl", "eventWebhookSecret")
+
 
 def init_app(app: Flask, *, with_database: bool) -> None:
-    """Add the commands; without an order database they only say what is missing."""
-    if with_database:
+    """Add the commands; without an order database, or with broken settings, they only say what is missing."""
+    parts: Components = app.extensions["pay"]
+    lacking = parts.lacking(_NEEDS)
+    if with_database and not lacking:
         from routes.orders_commands import orders  # noqa: PLC0415 - it loads SQLAlchemy, which is an extra
 
         app.cli.add_command(orders)
     else:
-        parts: Components = app.extensions["pay"]
-        app.cli.add_command(_refusing(", ".join(parts.lacking(("orderDatabaseUrl", "orderService", "priceList")))))
+        app.cli.add_command(_refusing(", ".join(lacking)))
 
 
 def _refusing(reason: str) -> click.Command:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from services.order_service import OrderService, Params, Refused
-from services.strategies.base import Kind
+from services.strategies.base import TRANSFER, Kind
 from services.wechatpay.client import is_sendable
 from services.wechatpay.errors import ApiError, NotSent
 from utils.cloudbase_auth import Caller, KeysUnavailable
@@ -112,8 +112,9 @@ def encrypted(orders: OrderService, params: Params, serial: str) -> tuple[Params
     """What is to be sent of a transfer with an encrypted name, and the serial of its key; raises HookFailed."""
     try:
         sent, used = contained(lambda: orders.handler_encrypted(copy.deepcopy(params), serial))
-        if not isinstance(used, str) or not is_sendable(sent):
-            raise TypeError("handler_encrypted must return the params to send and a serial")
+        same = isinstance(sent, dict) and sent.get(TRANSFER.number) == params[TRANSFER.number]
+        if not same or not is_sendable(sent) or not isinstance(used, str):
+            raise TypeError("handler_encrypted must return the params to send, their number unchanged, and a serial")
     except Exception as error:
         raise HookFailed("the order service could not keep the encrypted name") from error
     return sent, used

@@ -78,7 +78,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single statements outside of any transaction; raises DatabaseFailed."""
+        """A connection for single statements: that of the transaction that is open in this context, else one without.
+
+        Raises DatabaseFailed.
+        """
+        current = self._open.get()
+        if current is not None:
+            yield current.connection
+            return
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 yield connection

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from services.merchant_code import is_kept
 from services.order_service import Caller, OrderService, Params, Refused
@@ -32,6 +33,7 @@ HOOK_WAIT = 1.0  # seconds that a query or close waits for hooks
 NAME_ROUNDS = 100_000
 _EXISTS = {"OUTTRADENOUSED", "ORDERPAID", "ORDERCLOSED"}  # refusals that tell of an order; spelt with `_` or without
 _NO_ORDER = "no such order"
+_NUMBER = re.compile("[!-~]{1,64}")  # other text is no number, and databases have errors of their own for it
 _OWNED = {
     "wxpay_query_order_by_out_trade_no": "out_trade_no",
     "wxpay_query_order_by_transaction_id": "transaction_id",
@@ -107,8 +109,8 @@ class SqlOrderService(OrderService):
         super().authorize(action, params, caller)
         name = _OWNED.get(action)
         number = params.get(name) if name else None
-        if name is None or caller.operator or not isinstance(number, str):
-            return
+        if name is None or caller.operator or not isinstance(number, str) or not _NUMBER.fullmatch(number):
+            return  # the schema says what is wrong with a number that is none
         owner = self._owner_of(name, number)
         if owner is None or (owner and owner not in (caller.openid, caller.uid)):
             raise Refused(_NO_ORDER, 404)
@@ -230,11 +232,10 @@ class SqlOrderService(OrderService):
                 raise Refused(f"order {number} is {order['state']} here: query it before you refund it", 409)
             if total != order["total"]:
                 raise Refused(f"amount.total must be the order's {order['total']} cents", 409)
-            same_order = refunds.c.out_trade_no == number
-        elif "out_trade_no" in params:
-            same_order = refunds.c.out_trade_no == params["out_trade_no"]
-        else:
-            same_order = refunds.c.transaction_id == params["transaction_id"]
+        names = order or params
+        # One that was asked for by transaction_id may not know yet which order that is.
+        known = [name for name in ("out_trade_no", "transaction_id") if names.get(name)]
+        same_order = or_(*(refunds.c[name] == names[name] for name in known))
         query = select(func.coalesce(func.sum(refunds.c.amount), 0)).where(
             same_order, refunds.c.state.in_(states.RESERVING)
         )
@@ -262,7 +263,8 @@ class SqlOrderService(OrderService):
             update(refunds)
             .where(
                 refunds.c.out_refund_no == params["out_refund_no"],
-                refunds.c.state.in_((states.PENDING, states.REFUSED)),  # a repetition of an abnormal one says nothing
+                # A repetition is accepted too, of a refund that has long gone on.
+                refunds.c.state.in_((states.PENDING, states.REFUSED)),
             )
             .values(state=states.PROCESSING, unknown=False, updated_at=now())
         )

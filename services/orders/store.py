@@ -262,8 +262,8 @@ class Store:
         return {row[column.name]: dict(row) for row in tx.connection.execute(query).mappings()}
 
     def _one(self, table: Table, condition: Any) -> Row | None:
-        query = select(table).where(condition).limit(1)
-        return self.database.run(lambda tx: _first(tx.connection.execute(query)))
+        with self.database.reading() as connection:
+            return _first(connection.execute(select(table).where(condition).limit(1)))
 
 
 def _first(result: Result[Any]) -> Row | None:

@@ -160,6 +160,8 @@ def test_without_any_variable_there_are_defaults_and_no_problems():
     assert (settings.private_key, settings.api_v3_key, settings.wxpay_public_key) == (None, None, None)
     assert (settings.cloudbase_env_id, settings.cloudbase_auth_url) == ("", "")
     assert (settings.cors_allow_origins, settings.on_platform) == ((), False)
+    assert (settings.order_database_url, settings.price_list, settings.order_expire_minutes) == ("", "", 10)
+    assert (settings.event_webhook_url, settings.event_webhook_secret) == ("", None)
 
 
 def test_an_empty_or_blank_variable_is_an_unset_one(good):
@@ -201,6 +203,8 @@ def test_bad_values_leave_only_what_grants_and_risks_nothing(good):
     assert (settings.callback_timeout, settings.handler_timeout, settings.wxpay_timeout) == (4.0, 3.0, 10.0)
     assert settings.api_base == "https://api.mch.weixin.qq.com"
     assert (settings.order_service, settings.order_database_url, settings.log_level) == ("", "", "info")
+    assert (settings.price_list, settings.order_expire_minutes) == ("", 10)
+    assert (settings.event_webhook_url, settings.event_webhook_secret) == ("", None)
 
 
 ACCEPTED = [
@@ -237,6 +241,8 @@ ACCEPTED = [
     ("orderDatabaseUrl", "mysql://root@127.0.0.1:3306/orders"),
     ("orderDatabaseUrl", "mariadb://shop:secret@10.0.0.3/orders?charset=utf8mb4"),
     ("orderDatabaseUrl", "postgresql://shop@[::1]:5432/orders"),
+    ("orderDatabaseUrl", "postgresql://shop:p:w^|`!*'()+,;=&$~<>{}@my_host/orders"),
+    ("orderDatabaseUrl", "mysql://db/orders"),
     ("orderExpireMinutes", "1"),
     ("orderExpireMinutes", "10080"),
     ("priceList", "prices:of"),
@@ -323,15 +329,39 @@ REFUSED = [
     ("orderDatabaseUrl", "mysql://shop@db:70000/orders", "host:port/database"),
     ("orderDatabaseUrl", "mysql://shop:a#b@db/orders", "percent-encode"),
     ("orderDatabaseUrl", "mysql://shop:a b@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:a@b@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:12/b@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:a?b@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:100%@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:[a]@db/orders", "percent-encode"),
+    ("orderDatabaseUrl", "mysql://shop:p\u00e4ss@db/orders", "plain ASCII"),
+    ("orderDatabaseUrl", "mysql://shop:a@db:0/orders", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop:a@db:x/orders", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop:a@db/", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop:a@db/one/two", "host:port/database"),
+    ("orderDatabaseUrl", "mysql://shop:a@db/orders#x", "host:port/database"),
+    ("orderDatabaseUrl", "mysql:///orders", "host:port/database"),
+    ("orderDatabaseUrl", "sqlite:///file:orders?mode=memory&uri=true", "name a file"),
+    ("orderDatabaseUrl", "sqlite:///", "name a file"),
+    ("orderDatabaseUrl", "sqlite://orders.sqlite3", "name a file"),
     ("orderExpireMinutes", "10081", "from 1 to 10080"),
     ("orderExpireMinutes", "1.5", "whole number of minutes"),
     ("orderExpireMinutes", "-1", "whole number of minutes"),
+    ("orderExpireMinutes", "24h", "until then it is 10"),
+    ("orderExpireMinutes", "\uff13\uff10", "whole number of minutes"),
+    ("orderExpireMinutes", "99999999999", "from 1 to 10080"),
     ("priceList", "shop.prices", "package.module:function"),
+    ("priceList", "shop.prices:price()", "package.module:function"),
     ("eventWebhookUrl", "https://shop.example.com/events?a=b", "query"),
     ("eventWebhookUrl", "ftp://shop.example.com/", "https://"),
+    ("eventWebhookUrl", "https://user:secret@shop.example.com/events", "user name or password"),
+    ("eventWebhookUrl", "/events", "absolute URL"),
     ("eventWebhookSecret", "whsec_short", "24 to 64"),
     ("eventWebhookSecret", WEBHOOK_SECRET.removeprefix("whsec_"), "whsec_"),
     ("eventWebhookSecret", "whsec_" + "A" * 120, "24 to 64"),
+    ("eventWebhookSecret", "whsec_" + "A" * 31, "base64"),
+    ("eventWebhookSecret", "whsec_" + "A" * 20 + "-_" + "A" * 10, "base64"),
+    ("eventWebhookSecret", "whsec_" + "\u00e4" * 32, "base64"),
     ("logLevel", "INFO", "debug, info, warning or error"),
 ]
 
@@ -641,13 +671,19 @@ def test_secrets_in_the_defaults_are_reported_and_not_used(empty_environment, me
         "privateKey": merchant_pems[0],
         "apiV3Key": API_V3_KEY,
         "operatorKey": OPERATOR_KEY,
+        "orderDatabaseUrl": "mysql://shop:Tr0ub4dor@db/orders",
+        "eventWebhookSecret": WEBHOOK_SECRET,
         "logLevel": "debug",
     })
     settings = Settings.from_env()
 
-    assert set(settings.problems) == {"privateKey", "apiV3Key", "operatorKey"}
+    assert set(settings.problems) == {
+        "privateKey", "apiV3Key", "operatorKey", "orderDatabaseUrl", "eventWebhookSecret"
+    }
     assert all("config/defaults.py" in reason for reason in settings.problems.values())
     assert (settings.private_key, settings.api_v3_key, settings.operator_key) == (None, None, "")
+    assert (settings.order_database_url, settings.event_webhook_secret) == ("", None)
+    assert all(name in defaults.__doc__ for name in settings.problems)
     assert settings.log_level == "debug"
 
 
@@ -658,7 +694,19 @@ def test_a_default_that_is_not_a_text_does_not_stop_the_start(empty_environment)
     assert list(settings.problems) == ["logLevel"]
 
 
-@pytest.mark.parametrize("url", ["sqlite:////tmp/orders.sqlite3", "sqlite:////tmp/../tmp/a/b", "sqlite:///orders.sqlite3"])
+GOES_WITH_THE_INSTANCE = [
+    "sqlite:///orders.sqlite3",
+    "sqlite:///tmp/orders.sqlite3",
+    "sqlite:////tmp/orders.sqlite3",
+    "sqlite://///tmp/orders.sqlite3",
+    "sqlite:////tmp/../tmp/a/b",
+    "sqlite:////mnt/shared/../../tmp/a",
+    "sqlite:////var/tmp/orders.sqlite3",
+    "sqlite:////dev/shm/orders.sqlite3",
+]
+
+
+@pytest.mark.parametrize("url", GOES_WITH_THE_INSTANCE)
 def test_on_the_platform_a_sqlite_file_that_goes_with_the_instance_is_refused(url):
     assert "orderDatabaseUrl" not in Settings.from_env({"orderDatabaseUrl": url}).problems
     settings = Settings.from_env({"orderDatabaseUrl": url, "SCF_RUNTIME": "1"})
@@ -666,9 +714,35 @@ def test_on_the_platform_a_sqlite_file_that_goes_with_the_instance_is_refused(ur
     assert settings.order_database_url == ""
 
 
+def test_on_the_platform_a_sqlite_file_on_a_mounted_disk_serves():
+    url = "sqlite:////mnt/shared/tmp/orders.sqlite3"
+    settings = Settings.from_env({"orderDatabaseUrl": url, "TENCENTCLOUD_RUNENV": "SCF"})
+    assert (settings.order_database_url, dict(settings.problems)) == (url, {})
+
+
 def test_a_database_password_is_a_secret_as_written_and_as_meant(good):
     secrets = Settings.from_env(good).secrets()
     assert {"Tr0ub4d%40r", "Tr0ub4d@r", WEBHOOK_SECRET, good["orderDatabaseUrl"]} <= set(secrets)
+    assert WEBHOOK_SECRET.partition("_")[2] in secrets
+
+
+PASSWORD, ENCODED = "Tr0ub4d@r-and/3?#x", "Tr0ub4d%40r-and%2F3%3F%23x"
+
+
+@pytest.mark.parametrize("written", [PASSWORD, ENCODED], ids=["raw", "percent-encoded"])
+@pytest.mark.parametrize(
+    "url", ["mysql://shop:{}@db/orders", "postgres://shop:{}@db", "oracle://shop:{}@db/o", "mysql://shop:{}@db:0/o"]
+)
+def test_a_database_password_is_told_nowhere_and_known_to_the_log_in_every_spelling(url, written):
+    settings = Settings.from_env({"orderDatabaseUrl": url.format(written)})
+    told = [repr(settings), *settings.problems.values(), *settings.lacking(["orderDatabaseUrl"])]
+    assert not [piece for piece in pieces(PASSWORD) | pieces(ENCODED) if piece in "\n".join(told)]
+    assert {PASSWORD, ENCODED} <= set(settings.secrets())
+
+
+def test_a_short_database_password_does_not_black_out_the_log():
+    secrets = Settings.from_env({"orderDatabaseUrl": "mysql://root:root@127.0.0.1/shop"}).secrets()
+    assert secrets == ("mysql://root:root@127.0.0.1/shop",)
 
 
 @pytest.mark.parametrize("alone", ["eventWebhookUrl", "eventWebhookSecret"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -437,7 +438,7 @@ def test_a_run_that_is_killed_leaves_nothing_undone(box: Sandbox, database_url: 
         assert killed.poll() is None, killed.stderr.read()
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
+    os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     box.clear_faults()
     assert Counter(books.states().values()) == {"PAID": 100, "PENDING": 200}

@@ -59,6 +59,7 @@ def reconcile_command(box: Sandbox, database_url: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that launcher and command can be killed together
     )
 
 
