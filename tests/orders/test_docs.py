@@ -149,7 +149,9 @@ def test_the_figures_are_those_of_the_code():
     assert reconcile.LEASE == 120
     assert f"A quarter of an instance's threads, {waiting.PLACES}," in TEXT
     assert f"(at most {validator.MAX_WAIT}, which is the default)" in TEXT
-    assert "takes `limit` ({limit}) and `seconds` ({seconds})".format(**validator.Reconcile().load({})) in TEXT
+    defaults = validator.Reconcile().load({})
+    assert "takes `limit` ({limit}) and `seconds` ({seconds}, at most".format(**defaults) in TEXT
+    assert f", at most {validator.MAX_RUN})" in TEXT
 
 
 # What is shown as code is run
