@@ -49,7 +49,7 @@ class Transaction:
 class Database:
     """`url` is sqlite:///path, postgresql://… or mysql://…; `patience` the seconds that one statement may take."""
 
-    def __init__(self, url: str, *, patience: float = 2.5) -> None:
+    def __init__(self, url: str | URL, *, patience: float = 2.5) -> None:
         parsed = make_url(url)
         self.kind = parsed.get_backend_name()
         self.engine = _engine(parsed.set(drivername=DRIVERS[self.kind]), self.kind, patience)
