@@ -91,5 +91,6 @@ def test_an_outage_of_the_database_loses_nothing(box: Sandbox, tmp_path: Path, k
         placed = [request.json.get("out_trade_no") for request in box.requests if request.method == "POST"]
         assert placed.count(refused) == 1, "while the database was away nothing was sent"
         assert books.states() == {**dict.fromkeys(numbers, "PAID"), refused: "PENDING"}
-        assert sorted(books.rows("SELECT number, type FROM pay_events")) == sorted((one, "order.paid") for one in numbers)
+        events = books.rows("SELECT number, type FROM pay_events")
+        assert sorted(events) == sorted((number, "order.paid") for number in numbers)
         assert {number: len(ids) for number, ids in receiver.ids.items()} == dict.fromkeys(numbers, 1)
