@@ -7,8 +7,10 @@ ENV PORT=80 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
 WORKDIR /app
-COPY requirements.txt ./
-RUN pip install --only-binary=:all: -r requirements.txt
+# For orderDatabaseUrl: --build-arg REQUIREMENTS=requirements-orders.txt
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-orders.txt ./
+RUN pip install --only-binary=:all: -r $REQUIREMENTS
 
 COPY gunicorn.conf.py app.py ./
 COPY config ./config

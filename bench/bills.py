@@ -2,7 +2,8 @@
 
 The sandbox sells as many orders on one day; all but a planted few are stored. `flask --app app orders bill` then
 fetches the bill, checks hash and sums, compares, and keeps the incidents: its seconds, less those of a command that
-only starts, also as a ratio to splitting the lines of the same file, and its memory. URL as in bench.callbacks.
+only starts, also as a ratio to splitting the lines of the same file, its processor time, and its memory. URL as in
+bench.callbacks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ COLUMNS = (
 _LAUNCHER = """
 import resource, subprocess, sys
 subprocess.run([sys.executable, *sys.argv[1:]])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 """
 PLANTED = {"missing_here": 3, "amount_differs": 2, "state_differs": 2, "missing_there": 1}
 
@@ -104,11 +106,12 @@ def _compare(sandbox: Sandbox, url: str, day: str, sold: list[tuple[str, str, fl
     env: dict[str, Any] = {"orderDatabaseUrl": url, "logLevel": "error"}
     orders_command(sandbox.env(**env), "init-db")
     _store(sandbox, url, sold)
-    start, _, _ = _measured(sandbox.env(**env), "list")
-    seconds, memory, output = _measured(sandbox.env(**env), "bill", "trade", day)
+    start, idle, _, _ = _measured(sandbox.env(**env), "list")
+    seconds, busy, memory, output = _measured(sandbox.env(**env), "bill", "trade", day)
     taken = seconds - start
     name = url.partition(":")[0]
     print(f"{name:<10} {len(sold):,} rows  {taken:6.2f} s (at most 10)  {taken / raw:6.1f} x reading the lines")
+    print(f"{name:<10} processor time {busy - idle:6.2f} s, which other programs on the machine do not lengthen")
     print(f"{name:<10} memory {memory / 2**20:6.0f} MB (at most 200)")
     for found, count in PLANTED.items():
         line = next(line for line in output.splitlines() if line.strip().startswith(found.replace("_", " ")))
@@ -117,8 +120,8 @@ def _compare(sandbox: Sandbox, url: str, day: str, sold: list[tuple[str, str, fl
     print(f"{name:<10} every planted difference was found: {PLANTED}")
 
 
-def _measured(env: dict[str, str], *arguments: str) -> tuple[float, int, str]:
-    """Seconds, most memory in bytes and output of one command."""
+def _measured(env: dict[str, str], *arguments: str) -> tuple[float, float, int, str]:
+    """Seconds, seconds of processor time, most memory in bytes and output of one command."""
     begin = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-c", _LAUNCHER, "-m", "flask", "--app", "app", "orders", *arguments],
@@ -131,7 +134,8 @@ def _measured(env: dict[str, str], *arguments: str) -> tuple[float, int, str]:
     seconds = time.monotonic() - begin
     if not run.stdout:
         raise RuntimeError(run.stderr)
-    return seconds, int(run.stderr.split()[-1]) * 1024, run.stdout
+    *_, busy, memory = run.stderr.split()
+    return seconds, float(busy), int(memory) * 1024, run.stdout
 
 
 def _reading(sandbox: Sandbox, day: str) -> float:

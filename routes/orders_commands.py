@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -252,22 +251,16 @@ def _print_order(order: Mapping[str, Any]) -> None:
 
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest text; Chinese characters take two places."""
+    """Columns as wide as their longest text. Text of any script stands last, where its width does not matter."""
     lines = [titles, *([_plain(text) for text in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for row in lines:
-        cells = (text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _plain(text: str) -> str:
     """What buyers and hooks wrote, without what steers a terminal, breaks lines or turns their direction."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _width(text: str) -> int:
-    upright = (character for character in text if not unicodedata.combining(character))
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in upright)
 
 
 def _yuan(cents: int) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,29 @@ def test_the_whole_loop_shows_paid_and_refunded_by_both_sides_and_exits_0(tmp_pa
     assert refunded == [f"R{paid[0]}"]
     assert run.stdout.count('delivery TRANSACTION.SUCCESS -> 200 {"code":"SUCCESS"') == 2
     assert run.stdout.count('delivery REFUND.SUCCESS -> 200 {"code":"SUCCESS"') == 1
+    life = run.stdout.partition("flask --app app orders show")[2]
+    assert f"{paid[0]}  PARTIALLY_REFUNDED  0.20 yuan  A cup of tea" in life
+    for moment in (f"TRANSACTION.SUCCESS of {paid[0]}: applied", f"REFUND.SUCCESS of R{paid[0]}: applied"):
+        assert moment in life
+    with closing(sqlite3.connect(tmp_path / "orders.sqlite3")) as stored:
+        rows = stored.execute("SELECT out_trade_no, state, total, refunded FROM pay_orders ORDER BY state").fetchall()
+    assert rows == [(f"QR{paid[0]}", "PAID", 20, 0), (paid[0], "PARTIALLY_REFUNDED", 20, 5)]
+
+
+def test_each_run_has_a_new_database_and_one_of_the_callers_own_stays(tmp_path):
+    own = tmp_path / "own.sqlite3"
+    made = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "app", "orders", "init-db"],
+        cwd=ROOT, env=BARE | {"orderDatabaseUrl": f"sqlite:///{own}"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0
+    for _ in range(2):
+        assert play(tmp_path / "new").returncode == 0
+        assert play(tmp_path / "unused", orderDatabaseUrl=f"sqlite:///{own}").returncode == 0
+    assert not (tmp_path / "unused" / "orders.sqlite3").exists()
+    for file, orders in ((tmp_path / "new" / "orders.sqlite3", 2), (own, 4)):
+        with closing(sqlite3.connect(file)) as stored:
+            assert stored.execute("SELECT count(*) FROM pay_orders").fetchone() == (orders,)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +101,8 @@ def test_the_example_order_service_runs_the_loop(tmp_path):
     run = play(tmp_path, orderService="examples.own_order_service.orders:ShopOrders", TMPDIR=str(tmp_path))
 
     assert run.returncode == 0, run.stdout + run.stderr
+    assert "orders show" not in run.stdout  # it keeps them in its own way
+    assert not (tmp_path / "orders.sqlite3").exists()
 
 
 def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):

@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import urlencode
 
@@ -168,6 +169,7 @@ def fetch(client: Client, form: Form, day: str, **options: str) -> Bill:
     raise AssertionError("unreachable")
 
 
+@lru_cache(4096)  # most are zero
 def cents(yuan: str) -> int:
     """"1234.5" -> 123450, exactly."""
     match = _YUAN.fullmatch(yuan)

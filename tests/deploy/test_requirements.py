@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = ["requirements.txt", "requirements-orders.txt", "requirements-dev.txt"]
 
 
 def pins(file, version):
@@ -34,7 +37,7 @@ def applies(requirement, version):
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", FILES)
 def test_every_dependency_of_a_pinned_package_is_pinned_at_a_version_it_accepts(file, version):
     pinned = pins(file, version)
     checked = 0
@@ -52,7 +55,7 @@ def test_every_dependency_of_a_pinned_package_is_pinned_at_a_version_it_accepts(
     assert checked >= len(pinned) - 3
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", FILES)
 def test_what_is_installed_here_is_what_is_pinned(file):
     here = pins(file, f"{sys.version_info[0]}.{sys.version_info[1]}")
     assert {name: importlib.metadata.version(name) for name in here} == here
@@ -62,6 +65,23 @@ def test_the_markers_leave_only_backports_out_on_newer_pythons():
     assert pins("requirements.txt", "3.10").keys() - pins("requirements.txt", "3.13").keys() == {
         "backports-datetime-fromisoformat", "typing-extensions",
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "file"), [((), "requirements.txt"), (("ORDERS=1",), "requirements-orders.txt")], ids=["plain", "orders"]
+)
+def test_the_package_gets_every_line_for_the_platform_once_and_without_markers(tmp_path, options, file):
+    if shutil.which("make") is None:
+        pytest.skip("not run: make")
+    run = ["make", "--dry-run", "package", f"VENV={tmp_path}", *options]
+    recipe = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = re.findall(r"^cat (?:.*\\\n)*.*", recipe, re.M)
+    subprocess.run(["sh", "-c", line], cwd=ROOT, check=True)
+    lines = (tmp_path / "requirements-platform.txt").read_text().splitlines()
+    listed = [Requirement(text) for text in lines if text and not text.startswith("#")]
+    assert [requirement.marker for requirement in listed if requirement.marker] == []
+    found = [(canonicalize_name(requirement.name), str(requirement.specifier)) for requirement in listed]
+    assert sorted(found) == sorted((name, f"=={version}") for name, version in pins(file, "3.10").items())
 
 
 def test_the_container_copies_what_exists_and_what_the_ignore_file_lets_through():

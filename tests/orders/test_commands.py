@@ -15,6 +15,7 @@ from sqlalchemy import delete, update
 from sandbox import Sandbox
 from services.orders.columns import now
 from services.orders.schema import events, notifications, orders
+from services.orders.service import SqlOrderService
 from tests.orders.house import House
 from tests.orders.test_bills import business_day
 from tests.support import ROOT
@@ -38,11 +39,16 @@ class Shell:
             check=False,
         )
         assert run.returncode == status, run.stdout + run.stderr
-        assert "Traceback" not in run.stdout + run.stderr
+        assert "Traceback" not in "\n".join([run.stdout, *told(run)])
         return run
 
     def json(self, *arguments: str, **options):
         return json.loads(self(*arguments, "--json", **options).stdout)
+
+
+def told(run: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a command said on standard error beside its log."""
+    return [line for line in run.stderr.splitlines() if not line.startswith("{")]
 
 
 @pytest.fixture
@@ -70,6 +76,7 @@ def test_orders_are_listed_and_shown_without_any_credentials(house: House, shell
         assert "PARTIALLY_REFUNDED" in shown
         assert "RSHOWN" in shown
         assert "TRANSACTION.SUCCESS" in shown
+    assert f"{unpaid} is due for a query at WeChat Pay\n" in shell("show", unpaid, bare=True).stdout
     life = shell.json("show", number, bare=True)
     assert [one["out_refund_no"] for one in life["refunds"]] == ["RSHOWN"]
     assert [moment["at"] for moment in life["life"]] == sorted(moment["at"] for moment in life["life"])
@@ -91,11 +98,57 @@ def test_a_notification_is_replayed_once_the_order_is_there(house: House, shell:
     assert "was incident, is applied" in shell("replay", key[:20]).stdout
     assert house.state(number) == "PAID"
     assert "was applied, is applied" in shell("replay", key).stdout
+    (told,) = house.store.database.run(lambda tx: tx.connection.execute(events.select()).mappings().all())
+    assert (told["type"], told["number"], told["state"], told["attempts"]) == ("order.paid", number, "DONE", 1)
     assert "names no stored notification" in shell("replay", "EV-none", status=1).stderr
-    assert "is resolved" in shell("incidents", "--resolve", str(incident["id"])).stdout
+    assert shell.json("incidents", "--resolve", str(incident["id"])) == {"resolved": incident["id"]}
     assert shell.json("incidents") == []
     assert len(shell.json("incidents", "--all")) == 1
     assert "no open incident" in shell("incidents", "--resolve", str(incident["id"]), status=1).stderr
+
+
+class Failing(SqlOrderService):
+    """A shop whose own code fails: its notification handler, and where that works its delivery."""
+
+    def handler_unified_trigger(self, params):
+        if self.parts.store.order(params["out_trade_no"])["total"] == 100:
+            raise ValueError("the shop's shelves are empty")
+        return super().handler_unified_trigger(params)
+
+    def on_paid(self, order):
+        raise ConnectionError("no way to\n\x1b[2Jthe shop")
+
+
+@pytest.fixture
+def failing(house: House, shell: Shell) -> Shell:
+    return Shell({**shell.env, "orderService": "tests.orders.test_commands:Failing"})
+
+
+def test_a_replay_that_the_shop_fails_is_one_line_and_changes_nothing(house: House, shell: Shell, failing: Shell):
+    number = house.paid()
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(orders).values(state="PENDING", unknown=True))
+        key = connection.execute(notifications.select()).mappings().one()["key"]
+    refused = failing("replay", key, status=1)
+    assert refused.stdout == ""
+    assert told(refused) == ["Error: the order service raised ValueError: the log has its trace"]
+    assert "the shop's shelves are empty" in refused.stderr
+    assert house.state(number) == "PENDING"
+
+
+def test_events_that_fail_end_with_1_and_are_shown_as_plain_text(house: House, failing: Shell):
+    number = house.order(total=200)
+    house.box.pay(number, deliver=False)
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(orders).values(next_check_at=now()))
+    assert json.loads(failing("reconcile", status=1).stdout)["undelivered"] == 1
+    assert house.state(number) == "PAID"
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(events).values(next_at=now()))
+    assert failing.json("deliver", status=1) == {"delivered": 0, "failed": 1, "dead": 0}
+    shown = failing("show", number).stdout
+    assert "PENDING after 2 attempts, ConnectionError: no way to  [2Jthe shop" in shown
+    assert "\x1b" not in shown
 
 
 def test_events_are_delivered_and_replayed(house: House, shell: Shell):
@@ -121,6 +174,16 @@ def test_a_run_tells_its_progress_and_its_summary(house: House, shell: Shell):
     assert "MISSING_CREDENTIALS" in shell("reconcile", bare=True, status=1).stderr
 
 
+def test_a_run_that_wechat_pay_does_not_answer_ends_with_1(house: House, shell: Shell):
+    house.order()
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(orders).values(next_check_at=now()))
+    nobody = "http://127.0.0.1:1"
+    away = Shell({**shell.env, "wxPayApiBase": nobody, "wxPayApiBackup": nobody})
+    summary = json.loads(away("reconcile", status=1).stdout)
+    assert (summary["checked"], summary["failed"], summary["left"]) == (1, 1, 0)
+
+
 def test_a_bill_is_compared_in_words_and_as_csv(house: House, shell: Shell, tmp_path: Path):
     day = business_day(house)
     number = house.paid()
@@ -129,12 +192,14 @@ def test_a_bill_is_compared_in_words_and_as_csv(house: House, shell: Shell, tmp_
         connection.execute(delete(orders).where(orders.c.out_trade_no == number))
     house.box.advance("2d")
     file = tmp_path / "differences.csv"
-    told = shell("bill", "trade", day, "--csv", str(file), status=1).stdout
-    assert f"order {number} of 100 cents is in the bill, but not stored here" in told
+    report = shell("bill", "trade", day, "--csv", str(file), status=1).stdout
+    assert f"order {number} of 100 cents is in the bill, but not stored here" in report
     with file.open(encoding="utf-8-sig", newline="") as lines:
         (row,) = csv.DictReader(lines)
     assert (row["class"], row["number"], row["bill_cents"]) == ("missing_here", number, "100")
     assert shell.json("bill", "trade", day, status=1)["counts"]["missing_here"] == 1
+    away = shell("bill", "trade", day, "--csv", str(tmp_path / "no" / "such.csv"), status=1)
+    assert "No such file or directory" in told(away)[-1]
     refused = shell("bill", "trade", "2020-01-01", status=1)
     assert (refused.stdout, "400 PARAM_ERROR" in refused.stderr) == ("", True)
     shell("bill", "trade", "yesterday", status=2)
@@ -151,6 +216,30 @@ def test_what_is_missing_is_said_in_one_line(box: Sandbox, tmp_path: Path, datab
         assert fresh("init-db").stdout == "the order tables are ready\n"
     assert fresh("list").stdout.startswith("out_trade_no")
     assert "orderDatabaseUrl is not set" in Shell({})("list", status=1).stderr
-    away = Shell({"orderDatabaseUrl": "postgresql://shop:Tr0ub4dor@127.0.0.1:1/orders"})("list", status=1)
-    assert "cannot be used now" in away.stderr
-    assert "Tr0ub4dor" not in away.stdout + away.stderr
+    broken = tmp_path / "broken.sqlite3"
+    broken.write_bytes(b"no database" * 1000)
+    for command in ("list", "init-db"):
+        (line,) = told(Shell({"orderDatabaseUrl": f"sqlite:///{broken}"})(command, status=1))
+        assert line.endswith("(file is not a database)")
+    fresh("nonsense", status=2)
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mysql"])
+@pytest.mark.parametrize("command", [("list",), ("init-db",), ("deliver",), ("show", "ORDER1")], ids=" ".join)
+def test_a_server_that_is_away_is_one_line_without_its_password(server: str, command: tuple[str, ...]):
+    away = Shell({"orderDatabaseUrl": f"{server}://shop:Tr0ub4dor@127.0.0.1:1/orders"})(*command, status=1)
+    assert away.stdout == ""
+    (line,) = told(away)
+    assert line.startswith("Error: the order database cannot be used now")
+    assert "refused" in line
+    assert "Tr0ub4dor" not in away.stderr
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_columns_stand_below_each_other_whatever_a_buyer_wrote(shell: Shell, house: House):
+    for description, total in (("一杯茶", 1), ("two\u2028lines", 123456789), ("ab\u202etxt", 100)):
+        house.order(description=description, total=total)
+    title, *lines = shell("list", bare=True).stdout.splitlines()
+    place = title.index("description")
+    assert [line[place:] for line in lines] == ["ab txt", "two lines", "一杯茶"]
+    assert {line[place - 2 : place] for line in lines} == {"  "}

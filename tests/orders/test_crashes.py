@@ -19,7 +19,8 @@ def test_what_a_killed_worker_left_undone_is_done_once(box: Sandbox, database_ur
     books, postman = Books(database_url), Postman(box, threads=AT_ONCE)
     with (
         Receiver(takes=lambda: chance.uniform(0, 0.03)) as receiver,
-        fleet(box, database_url, receiver, tmp_path / "log", threads=8) as function,
+        # Loaded before the fork: a hundred new workers are not a hundred imports.
+        fleet(box, database_url, receiver, tmp_path / "log", "--preload", threads=8) as function,
         ThreadPoolExecutor(1) as background,
     ):
         numbers = paid_orders(function, box, KILLS * AT_ONCE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -203,3 +205,16 @@ print("LACKING", app.extensions["pay"].lacking(("orderDatabaseUrl",)))
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert "LACKING ['orderDatabaseUrl (needs the packages" in run.stdout
     assert "requirements-orders.txt" in run.stdout
+
+
+def test_a_server_that_vanished_without_a_word_is_given_up_soon(database: Database):
+    """What is sent and not confirmed by the other machine: the kernel would try for a quarter of an hour."""
+    with database.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        if database.kind == "postgresql":
+            with socket.socket(fileno=os.dup(driver.fileno())) as used:
+                assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2500
+        elif database.kind == "mysql":
+            assert 2.5 <= driver._sock.gettimeout() <= 5
+        else:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 2500

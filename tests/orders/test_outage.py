@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from services.orders.database import Database
 from services.orders.tables import init_db
 from tests.not_run import PREFIX
 from tests.orders.fleet import Books, Postman, Receiver, fleet, order, paid_orders
+from tests.orders.house import OPERATOR
 from tests.orders.servers import KINDS, Missing
 
-ORDERS = 24
+ORDERS, TIMES = 24, 10
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def database_that_goes(kind: str, how: int) -> Iterator[tuple[str, Callable[[], 
             held: list[sqlite3.Connection] = []
 
             def go() -> None:
-                held.append(sqlite3.connect(file, isolation_level=None))
+                held.append(sqlite3.connect(file, timeout=60, isolation_level=None))
                 held[0].execute("BEGIN EXCLUSIVE")
 
             yield f"sqlite:///{file}", go, lambda: held.pop().close()
@@ -65,21 +67,30 @@ def test_an_outage_of_the_database_loses_nothing(box: Sandbox, tmp_path: Path, k
         database = Database(url)
         init_db(database)
         database.close()
-        books, postman = Books(url), Postman(box, threads=8)
+        books, postman, load = Books(url), Postman(box, threads=8), Postman(box, threads=4)
         with Receiver() as receiver, fleet(box, url, receiver, tmp_path / "log", workers=2) as function:
-            before, during = paid_orders(function, box, ORDERS), paid_orders(function, box, ORDERS)
+            before, through, during = (paid_orders(function, box, ORDERS) for _ in range(3))
             postman.until_taken(before)
-            go()
-            missed = postman.once(during)
-            refused, status = order(function)
-            come_back()
+            with ThreadPoolExecutor(1) as background:
+                taken = background.submit(load.until_taken, through * TIMES, 240)
+                go()
+                missed = postman.once(during)
+                refused, status = order(function)
+                come_back()
+                taken.result()
             postman.until_taken(during)
             assert order(function, refused)[1] == 200
+            books.change("UPDATE pay_events SET next_at = created_at WHERE state = 'PENDING'")
+            assert function.call("wxpay_reconcile", {}, OPERATOR).status == 200
             books.wait_until_delivered()
 
+        numbers = before + through + during
         assert [(one.status, b"FAIL" in one.answer) for one in missed] == [(500, True)] * ORDERS
+        assert len(load.made) > load.taken == ORDERS * TIMES, "the load went on through the outage"
         assert status == 503
         placed = [request.json.get("out_trade_no") for request in box.requests if request.method == "POST"]
         assert placed.count(refused) == 1, "while the database was away nothing was sent"
-        assert books.states() == {**dict.fromkeys(before + during, "PAID"), refused: "PENDING"}
-        assert {number: len(ids) for number, ids in receiver.ids.items()} == dict.fromkeys(before + during, 1)
+        assert books.states() == {**dict.fromkeys(numbers, "PAID"), refused: "PENDING"}
+        events = books.rows("SELECT number, type FROM pay_events")
+        assert sorted(events) == sorted((number, "order.paid") for number in numbers)
+        assert {number: len(ids) for number, ids in receiver.ids.items()} == dict.fromkeys(numbers, 1)
