@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from sandbox import Sandbox
 from sandbox.crypto import decrypt_field
+from services.orders.facts import PaymentFact, decide_payment
 from services.orders.schema import events, incidents, notifications, orders
 from services.orders.store import Store
 from tests.orders.house import OPERATOR, OTHER_OPENID, House, fresh
@@ -179,6 +180,19 @@ def test_one_payment_from_many_sides_at_once_is_one(house: House):
     assert house.state(number) == "PAID"
     (event,) = rows(house, events)
     assert (event["type"], rows(house, incidents)) == ("order.paid", [])
+
+
+def test_a_decision_about_a_row_as_it_was_does_not_undo_what_it_has_become(house: House):
+    number = house.order()
+    before = house.store.order(number)
+    assert before is not None
+    closed = PaymentFact.read({"out_trade_no": number, "trade_state": "CLOSED"})
+    decision = decide_payment(before, closed, None)
+    assert decision.values["state"] == "CLOSED"
+    house.box.pay(number)
+    outcome = house.store.database.run(lambda tx: house.store.settle_payment(tx, before, decision))
+    assert (outcome, house.state(number)) == ("repeated", "PAID")
+    assert [event["type"] for event in rows(house, events)] == ["order.paid"]
 
 
 def test_what_is_stored_is_what_wechat_pay_said(house: House):
