@@ -34,6 +34,7 @@ MAX_TRIES = 12
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 5 hours for all tries
 BATCH = 10
 MARK_TRIES = 3
+AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run
 
 Hook = Callable[[dict[str, Any]], Any]
 
@@ -50,19 +51,21 @@ class Outbox:
     def __init__(self, database: Database, hooks: Mapping[str, Hook]) -> None:
         self._database = database
         self._hooks = hooks
+        self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def deliver_new(self, identifiers: Sequence[str], deadline: float) -> None:
         """Deliver what has just been committed; returns at `deadline` (`time.monotonic()`) at the latest.
 
         What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over.
         """
-        if not identifiers or time.monotonic() >= deadline:
+        if not identifiers or time.monotonic() >= deadline or not self._places.acquire(blocking=False):
             return
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(self._deliver_new, identifiers), name="outbox", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no thread to be had: the next run delivers
+            self._places.release()
             return
         thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -98,6 +101,8 @@ class Outbox:
                 self._deliver(row, token)
         except Exception:
             log.exception("events could not be delivered at once; the next delivery run does it")
+        finally:
+            self._places.release()
 
     def _claim(self, limit: int) -> tuple[str, list[Row]]:
         token = secrets.token_hex(16)
