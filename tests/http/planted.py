@@ -21,6 +21,10 @@ OPENIDS = (HEADER_OPENID, TOKEN_OPENID, BODY_OPENID, PAYER_OPENID)
 NAMES = ("\u6b27\u9633\u5cf0", "Quixote Plantagenet")
 OPERATOR_KEY = "Planted_operator_key_0123456789_abcdefgh"
 CONTEXT = base64.b64encode(b'{"userId":"planted","secret":"planted cloud credential 7Qx"}').decode()
+# As a merchant thinks of it, and as it has to stand in orderDatabaseUrl.
+DATABASE_PASSWORD = "Planted@database/password:0123456789"
+DATABASE_URL = f"mysql://shop:{quote(DATABASE_PASSWORD, safe='')}@127.0.0.1:1/orders"
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted secret of the event webhook").decode()
 BASIC = "Basic " + base64.b64encode(b"planted-user:planted-password-8Wz").decode()
 
 
@@ -40,6 +44,9 @@ class Plants:
         self.add("APIv3 key", self.api_v3_key)
         self.add("operator key", OPERATOR_KEY)
         self.add("cloud context", CONTEXT)
+        for spelling in (DATABASE_PASSWORD, quote(DATABASE_PASSWORD, safe="")):
+            self.add("database password", spelling)
+        self.add("webhook secret", WEBHOOK_SECRET.partition("_")[2])
         self.add("Basic credential", BASIC.partition(" ")[2])
         for token in tokens:
             for part in token.split(".")[1:] or [token]:  # the header is the same in every token

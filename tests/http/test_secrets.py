@@ -28,12 +28,15 @@ from tests.http.leaky_orders import LeakyError, LeakyOrders
 from tests.http.planted import (
     BASIC,
     BODY_OPENID,
+    DATABASE_PASSWORD,
+    DATABASE_URL,
     HEADER_OPENID,
     NAMES,
     OPERATOR_KEY,
     PAYER_OPENID,
     RUN,
     TOKEN_OPENID,
+    WEBHOOK_SECRET,
     Plants,
 )
 from tests.support import Function, Reply, gunicorn
@@ -213,7 +216,9 @@ def test_every_path_is_answered_as_its_row_says(served: Played, path: Path):
 
 
 # Raised only with an order database, by tests/orders.
-ON_THE_ORDER_DATABASE = {("caller", name) for name in ("TooManyWaiting", "DatabaseFailed", "BillUnusable")}
+ON_THE_ORDER_DATABASE = {
+    ("caller", name) for name in ("TooManyWaiting", "DatabaseFailed", "BillNotReady", "BillUnusable")
+}
 
 
 def test_every_class_of_the_tables_is_reached(seen: Seen):
@@ -242,6 +247,8 @@ def test_the_search_finds_what_is_there(plants: Plants, box: Sandbox, tokens: di
         "private key": [key, key.replace("\n", "\\n"), f"x{plants.body[333:353]}y", json.dumps({"k": key})],
         "APIv3 key": [f"'{plants.api_v3_key}'", repr(plants.api_v3_key.encode()), plants.api_v3_key[5:]],
         "operator key": [f"&{OPERATOR_KEY}&", OPERATOR_KEY[3:25]],
+        "database password": [DATABASE_URL, DATABASE_PASSWORD, repr(DATABASE_PASSWORD)],
+        "webhook secret": [WEBHOOK_SECRET, WEBHOOK_SECRET[10:35]],
         "access token": [f"Bearer {tokens['user']}", tokens["user"][-25:]],
         "Basic credential": [BASIC],
         HEADER_OPENID: [f'"{HEADER_OPENID}"', repr({"openid": HEADER_OPENID})],
@@ -384,6 +391,8 @@ SECRETS = {
     "the private key in one line": "privateKey",
     "the APIv3 key": "apiV3Key",
     "the operator key": "operatorKey",
+    "the database's address": "orderDatabaseUrl",
+    "the webhook secret": "eventWebhookSecret",
 }
 MISPLACED = (
     *(f"{secret} everywhere{but}" for secret in SECRETS for but in ("", " but in its place")),
@@ -397,10 +406,11 @@ def misplaced(plants: Plants) -> dict[str, dict[str, str | None]]:
     """Changes of the environment, by name. An unset secret cannot be masked: only not quoting it helps."""
     key = plants.private_key
     damaged = key[:600] + "?" + key[640:]
-    values = (key, plants.body, key.replace("\n", "\\n"), plants.api_v3_key, OPERATOR_KEY)
+    keys = (key, plants.body, key.replace("\n", "\\n"), plants.api_v3_key, OPERATOR_KEY)
+    values = (*keys, DATABASE_URL, WEBHOOK_SECRET)
     cases: dict[str, dict[str, str | None]] = {}
     for (name, variable), value in zip(SECRETS.items(), values, strict=True):
-        cases[f"{name} everywhere"] = dict.fromkeys(ELSEWHERE, value)
+        cases[f"{name} everywhere"] = dict.fromkeys((*ELSEWHERE, variable), value)
         unknown = dict.fromkeys((name for name in ELSEWHERE if name not in MASKED_TOO), value)
         cases[f"{name} everywhere but in its place"] = {**unknown, variable: None}
     cases["secrets swapped"] = {
@@ -413,6 +423,34 @@ def misplaced(plants: Plants) -> dict[str, dict[str, str | None]]:
         "privateKey": key + key[:900], "apiV3Key": plants.api_v3_key * 2, "operatorKey": OPERATOR_KEY + "\u00e9"
     }
     return cases
+
+
+DATABASES_AWAY = {"mysql": DATABASE_URL, "postgresql": DATABASE_URL.replace("mysql", "postgresql")}
+
+
+@pytest.mark.parametrize("kind", DATABASES_AWAY)
+def test_an_order_database_that_is_away_is_told_without_its_password(
+    box: Sandbox, plants: Plants, tokens: dict[str, str], tmp_path, kind: str
+):
+    box.reset()
+    webhook = {"eventWebhookUrl": "http://127.0.0.1:1/events", "eventWebhookSecret": WEBHOOK_SECRET}
+    settings = box.env(tokens=True, **DEBUG, orderDatabaseUrl=DATABASES_AWAY[kind], **webhook)
+    with gunicorn(settings, tmp_path / "log") as function:
+        assert function.request("GET", "/healthz").body["data"]["missing"] == []
+        stage = Stage(box, function, plants, tokens)
+        replies = [
+            stage.order(),
+            stage.refund(),
+            stage.transfer(user_name=NAMES[0]),
+            *(stage.call(action, {}) for action in ("wxpay_orders_init", "wxpay_reconcile")),
+            *(stage.forwarded(kind, stage.plaintext(kind)) for kind in ("order", "refund", "transfer")),
+        ]
+    assert [reply.status for reply in replies] == [503] * 5 + [500] * 3
+    assert box.requests == []
+    assert function.log_text().count("Traceback") > 3, "what the driver said is in the log"
+    assert leaking_lines(function.log_text(), plants) == []
+    for reply in replies:
+        assert plants.find(reply.text) == set()
 
 
 @pytest.fixture(scope="module")

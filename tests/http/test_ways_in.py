@@ -16,7 +16,7 @@ from tests.http.plays import USER_NAME, Answer, Outcome, Stage, play, verify_inv
 from tests.http.ways import DIRECT, FORWARDS, KINDS, OPERATOR, WAYS, direct, parsed
 from tests.support import MINI_PROGRAM, OPENID
 
-# Those on the order database have their own, in tests/orders/test_desk.py.
+# Those on the order database have their own cases, in test_order_database.py.
 AT_DESK = {"wxpay_order_wait", "wxpay_reconcile", "wxpay_orders_init", "wxpay_trade_bill", "wxpay_fundflow_bill"}
 ACTION_NAMES = [name for name, row in ACTIONS.items() if isinstance(row, Action) and name not in AT_DESK]
 TRIGGERS = [name for name, row in ACTIONS.items() if isinstance(row, Callback)]
