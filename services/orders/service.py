@@ -75,7 +75,7 @@ class SqlOrderService(OrderService):
         """Called once by create_app."""
         self.parts = parts
         self.outbox = Outbox(
-            parts.store.database,
+            parts.store,
             {
                 facts.ORDER_PAID: self.on_paid,
                 facts.ORDER_CLOSED: self.on_order_closed,
