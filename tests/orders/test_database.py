@@ -179,5 +179,5 @@ print("LACKING", app.extensions["pay"].lacking(("orderDatabaseUrl",)))
 """
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert "LACKING ['orderDatabaseUrl (cannot be loaded" in run.stdout
+    assert "LACKING ['orderDatabaseUrl (needs the packages of" in run.stdout
     assert "requirements-orders.txt" in run.stdout
