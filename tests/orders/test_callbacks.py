@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 from sqlalchemy import select
@@ -137,6 +138,96 @@ def test_with_direct_callbacks_the_inbox_knows_wechat_pays_id(database_url: str,
         (kept,) = rows(house, notifications, number=number)
         assert kept["key"] == f"id:{kept['notification_id']}"
         assert kept["evidence"] == "signature"
+
+
+def test_a_callback_may_come_before_the_answer_to_the_order(house: House):
+    """The user pays, and WeChat Pay tells, while the function still waits for its answer."""
+    number = fresh("ORDER")
+    house.box.fault("slow_body", path="/pay/transactions/jsapi", seconds=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(house.order, number)
+        while number not in house.box.ledger.orders:
+            assert not asking.done()
+        house.box.clear_faults()
+        assert all(delivery.acknowledged for delivery in house.box.pay(number))
+        assert house.state(number) == "PAID"
+        asking.result()
+    row = house.store.order(number)
+    assert row is not None
+    assert (row["state"], row["unknown"], row["next_check_at"]) == ("PAID", False, None)
+
+
+def test_a_payment_of_an_order_that_was_refused_counts(house: House):
+    number = fresh("ORDER")
+    house.box.fault("error", code="RULE_LIMIT", status=403, times=1, processed=True)
+    body = {"description": "tea", "out_trade_no": number, "amount": {"total": 100}}
+    assert house.function.call("wxpay_order", body).status == 403
+    assert house.state(number) == "REFUSED"
+    assert all(delivery.acknowledged for delivery in house.box.pay(number))
+    assert (house.state(number), rows(house, incidents)) == ("PAID", [])
+    assert house.function.call("wxpay_order", body).status == 409
+
+
+def test_one_payment_from_many_sides_at_once_is_one(house: House):
+    """Deliveries, the user's queries and an operator's, all in one moment."""
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    query = {"out_trade_no": number}
+    sides = [
+        lambda: house.box.deliver("order", number)[0].acknowledged or True,
+        lambda: house.function.call("wxpay_query_order_by_out_trade_no", query).status == 200,
+        lambda: house.function.call("wxpay_query_order_by_out_trade_no", query, OPERATOR).status == 200,
+        lambda: house.function.call("wxpay_reconcile", {}, OPERATOR).status == 200,
+    ]
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(lambda side: side(), sides * 3))
+    assert house.state(number) == "PAID"
+    (event,) = rows(house, events)
+    assert (event["type"], rows(house, incidents)) == ("order.paid", [])
+
+
+def test_what_is_stored_is_what_wechat_pay_said(house: House):
+    number = house.order(attach="批次 7")
+    house.box.pay(number)
+    said, row = house.box.plaintext("order", number), house.store.order(number)
+    assert row is not None
+    for name in ("transaction_id", "trade_type", "bank_type"):
+        assert row[name] == said[name]
+    assert (row["payer"], row["payer_total"]) == (said["payer"]["openid"], said["amount"]["payer_total"])
+    assert row["paid_at"] == datetime.fromisoformat(said["success_time"])
+    (event,) = rows(house, events)
+    told_on = json.loads(event["payload"])
+    assert (told_on["attach"], told_on["description"]) == ("批次 7", "茶 Tea")
+    assert datetime.fromisoformat(told_on["paid_at"].replace("Z", "+00:00")) == row["paid_at"]
+    (kept,) = rows(house, notifications)
+    assert json.loads(kept["plaintext"]) == said
+
+
+@pytest.mark.parametrize("envelope", ["rawData", "rawData-string", "ParsedNotify", None])
+def test_in_every_envelope_it_is_the_same(house: House, envelope: str | None):
+    """Without the encrypted resource WeChat Pay is asked, and its answer is what counts."""
+    number = house.order()
+    assert all(delivery.acknowledged for delivery in house.box.pay(number, envelope=envelope))
+    assert house.state(number) == "PAID"
+    (kept,) = rows(house, notifications)
+    assert (kept["evidence"], kept["outcome"]) == ("query" if envelope is None else "resource", "applied")
+    assert kept["key"].startswith("sha256:")  # a stranger could choose the id beside it
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("what", MISFITS)
+def test_with_direct_callbacks_a_misfit_is_one_incident_too(database_url: str, store: Store, what: str):
+    with Sandbox(sign_mode="sdk") as box, House.in_process(box, database_url, store) as house:
+        number = house.order()
+        box.pay(number, deliver=False)
+        wrong = changed(box.plaintext("order", number), *MISFITS[what])
+        for _ in range(2):
+            headers, body = box.notification("order", wrong)
+            reply = house.function.post("/wx-pay/unifiedOrderTrigger", body, headers)
+            assert reply.body["code"] == "SUCCESS"
+        (incident,) = rows(house, incidents)
+        assert (incident["kind"], incident["times"], house.state(number)) == ("payment_mismatch", 2, "PENDING")
+        assert len(rows(house, notifications)) == 2  # two notifications, by their ids
 
 
 # Refunds
