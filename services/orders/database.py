@@ -49,7 +49,7 @@ class Transaction:
 class Database:
     """`url` is sqlite:///path, postgresql://… or mysql://…; `patience` the seconds that one statement may take."""
 
-    def __init__(self, url: str, *, patience: float = 2.5) -> None:
+    def __init__(self, url: str | URL, *, patience: float = 2.5) -> None:
         parsed = make_url(url)
         self.kind = parsed.get_backend_name()
         self.engine = _engine(parsed.set(drivername=DRIVERS[self.kind]), self.kind, patience)
@@ -193,6 +193,8 @@ def _server_limits(kind: str, patience: float) -> dict[str, Any]:
     milliseconds = int(patience * 1000)
     return {
         "connect_timeout": CONNECT_TIMEOUT,
+        # A server that vanished without a word, as in a failover, would otherwise be waited for a quarter of an hour.
+        "tcp_user_timeout": milliseconds,
         "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
     }
 

@@ -17,22 +17,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.orders.database import DRIVERS, Database, failed
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+PATIENCE = 60.0  # seconds for one statement: to wait for somebody else's, or to change a large table
 _LOCKS = {
     "postgresql": ("SELECT pg_advisory_lock(7220260411)", "SELECT pg_advisory_unlock(7220260411)"),
-    "mysql": ("SELECT GET_LOCK('pay_common_orders', 60)", "SELECT RELEASE_LOCK('pay_common_orders')"),
+    "mysql": ("SELECT GET_LOCK('pay_common_orders', 50)", "SELECT RELEASE_LOCK('pay_common_orders')"),
 }
-_WAL_TRIES, _WAL_PAUSE = 100, 0.05
+_WAL_TRIES, _WAL_PAUSE = 1000, 0.05
 
 
 def init_db(database: Database) -> None:
     """Bring the tables to the newest revision; does nothing where they are. Raises DatabaseFailed, TimeoutError."""
+    patient = Database(database.engine.url, patience=PATIENCE)
     try:
-        with database.engine.connect() as connection, _alone(connection, database.kind):
+        with patient.engine.connect() as connection, _alone(connection, database.kind):
             config = _config(io.StringIO())
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
         raise failed(error) from error
+    finally:
+        patient.close()
 
 
 def init_sql(kind: str) -> str:

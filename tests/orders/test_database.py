@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +60,28 @@ def test_any_number_may_make_the_tables_at_once(empty_url: str, empty: Database)
     assert tables(empty) == TABLES | {"pay_revision"}
     for database in several:
         database.close()
+
+
+HELD = {  # as somebody else's init-db, or a busy writer, would
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_lock(7220260411)",
+    "mysql": "SELECT GET_LOCK('pay_common_orders', 1)",
+}
+
+
+def test_whoever_comes_second_waits_longer_than_an_order_would(empty_url: str):
+    function, other = Database(empty_url), Database(empty_url)
+    with other.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(HELD[other.kind])
+        with ThreadPoolExecutor(1) as pool:
+            making = pool.submit(init_db, function)
+            with pytest.raises(TimeoutError):
+                making.result(timeout=4)
+            connection.invalidate()  # which gives the lock back
+            making.result()
+    assert tables(function) == TABLES | {"pay_revision"}
+    function.close()
+    other.close()
 
 
 def test_the_migrations_lead_to_what_the_code_says(empty: Database):
@@ -179,5 +203,18 @@ print("LACKING", app.extensions["pay"].lacking(("orderDatabaseUrl",)))
 """
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert "LACKING ['orderDatabaseUrl (needs the packages of" in run.stdout
+    assert "LACKING ['orderDatabaseUrl (needs the packages" in run.stdout
     assert "requirements-orders.txt" in run.stdout
+
+
+def test_a_server_that_vanished_without_a_word_is_given_up_soon(database: Database):
+    """What is sent and not confirmed by the other machine: the kernel would try for a quarter of an hour."""
+    with database.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        if database.kind == "postgresql":
+            with socket.socket(fileno=os.dup(driver.fileno())) as used:
+                assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2500
+        elif database.kind == "mysql":
+            assert 2.5 <= driver._sock.gettimeout() <= 5
+        else:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 2500

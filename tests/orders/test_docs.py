@@ -31,7 +31,7 @@ from services.orders import store as storing
 from services.orders.service import SqlOrderService
 from services.orders.store import Store
 from tests.not_run import PREFIX
-from tests.orders.house import House, fresh
+from tests.orders.house import OPERATOR, House, fresh
 from tests.support import OPENID, OPERATOR_KEY, ROOT
 from utils import validator
 
@@ -333,6 +333,23 @@ def test_what_is_deleted_is_old_and_settled(house: House):
     assert read(house.store, "SELECT number FROM pay_notifications") == []
     house.box.deliver("order", paid)
     assert read(house.store, "SELECT id FROM pay_events") == []  # what was deleted does not come to be again
+
+
+def test_a_copy_that_is_gone_back_to_catches_up_and_its_events_have_the_same_ids(house: House):
+    number = house.paid()
+    before = read(house.store, "SELECT id, type, number FROM pay_events")
+    assert [row[1:] for row in before] == [("order.paid", number)]
+    write(
+        house.store,
+        "DELETE FROM pay_events",
+        "DELETE FROM pay_notifications",
+        "UPDATE pay_orders SET state = 'PENDING', transaction_id = NULL, paid_at = NULL, next_check_at = created_at",
+    )
+    reply = house.function.call("wxpay_reconcile", {}, OPERATOR)
+    summary = reply.body["data"]["data"]
+    assert (summary["changed"], summary["left"], summary["delivered"]) == (1, 0, 1)
+    assert house.state(number) == "PAID"
+    assert read(house.store, "SELECT id, type, number FROM pay_events") == before
 
 
 def write(store: Store, *statements: str) -> None:

@@ -1,15 +1,10 @@
-"""Side effects: once for whoever looks at the event's id, again until they succeed; the webhook that sends them on."""
+"""Side effects: once for whoever looks at the event's id, again until they succeed."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, update
@@ -22,9 +17,6 @@ from services.orders.service import SqlOrderService
 from services.orders.store import Store
 from tests.orders.house import OPERATOR, House
 from tests.support import MINI_PROGRAM
-
-KEY = bytes(range(40, 72))
-SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
 class Hooks(SqlOrderService):
@@ -166,6 +158,65 @@ def test_what_a_crash_left_leased_comes_again_with_the_same_id(shop: House, hook
     assert len({thing["event_id"] for _, thing in hooks.calls}) == 1
 
 
+def test_two_delivery_runs_at_once_call_each_hook_once(shop: House, hooks: Hooks):
+    hooks.fails = 12
+    numbers = [shop.paid() for _ in range(12)]
+    assert len(hooks.calls) == 12
+    hooks.calls.clear()
+    hooks.takes = 0.05
+    make_due(shop)
+    with ThreadPoolExecutor(4) as pool:
+        summaries = list(pool.map(lambda _: run(shop), range(4)))
+    assert sum(summary["delivered"] for summary in summaries) == 12
+    assert sorted(thing["out_trade_no"] for _, thing in hooks.calls) == sorted(numbers)
+
+
+def test_a_callback_and_a_delivery_run_at_once_call_a_hook_once(shop: House, hooks: Hooks):
+    hooks.takes = 0.5
+    number = shop.order()
+    with ThreadPoolExecutor(2) as pool:
+        paying = pool.submit(shop.box.pay, number)
+        while not paying.done():
+            run(shop)
+    assert paying.result()[0].acknowledged
+    assert len(hooks.calls) == 1
+
+
+@pytest.mark.parametrize("outcome", [False, {"code": "FAIL"}, "SUCCESS", SystemExit(1)], ids=repr)
+def test_what_does_not_say_that_it_is_done_is_not(shop: House, hooks: Hooks, outcome: object):
+    def spoilt(order):
+        hooks.calls.append(("on_paid", order))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    shop.function.application.extensions["pay"].orders.outbox._hooks["order.paid"] = spoilt
+    number = shop.paid()  # taken all the same: the payment is kept
+    (event,) = stored(shop)
+    assert (shop.state(number), event["state"], len(hooks.calls)) == ("PAID", "PENDING", 1)
+
+
+def test_what_was_begun_under_a_lease_that_ended_marks_nothing(shop: House, hooks: Hooks):
+    """Whoever was slower than its lease must not undo what the next one did."""
+    hooks.takes = 1.0
+    number = shop.order()
+    with ThreadPoolExecutor(1) as pool:
+        paying = pool.submit(shop.box.pay, number)
+        while not hooks.calls:
+            assert not paying.done()
+        hooks.takes = 0.0
+        hooks.fails = 1
+        make_due(shop)  # as if the lease had ended
+        assert run(shop)["undelivered"] == 1
+        (event,) = stored(shop)
+        assert (event["state"], event["attempts"]) == ("PENDING", 2)
+        paying.result()
+    (event,) = stored(shop)
+    assert (event["state"], event["attempts"]) == ("PENDING", 2)
+    make_due(shop)
+    assert run(shop)["delivered"] == 1
+
+
 # A hook that a merchant overrides beside the keeping
 
 class Overriding(SqlOrderService):
@@ -187,86 +238,3 @@ def test_what_an_overridden_handler_did_not_keep_is_rolled_back_whole(box: Sandb
         service.fails = False
         assert shop.box.deliver("order", number)[0].acknowledged
         assert (shop.state(number), len(stored(shop))) == ("PAID", 1)
-
-
-# The webhook
-
-class Receiver:
-    """A server that checks signatures by the letter of the Standard Webhooks specification."""
-
-    def __init__(self) -> None:
-        self.status = 204
-        self.bodies: list[dict] = []
-        self.verified: list[bool] = []
-        self.ids: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                content = b".".join([
-                    self.headers["webhook-id"].encode(), self.headers["webhook-timestamp"].encode(), body,
-                ])  # fmt: skip
-                expected = "v1," + base64.b64encode(hmac.digest(KEY, content, hashlib.sha256)).decode()
-                fresh = abs(time.time() - int(self.headers["webhook-timestamp"])) < 300
-                outer.verified.append(fresh and expected in self.headers["webhook-signature"].split(" "))
-                outer.bodies.append(json.loads(body))
-                outer.ids.append(self.headers["webhook-id"])
-                self.send_response(outer.status)
-                if outer.status == 302:
-                    self.send_header("Location", outer.url + "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/events"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        yield server
-
-
-def test_an_event_is_sent_on_and_its_signature_holds(box: Sandbox, database_url: str, store: Store, receiver: Receiver):
-    webhook = {"eventWebhookUrl": receiver.url, "eventWebhookSecret": SECRET}
-    with House.in_process(box, database_url, store, **webhook) as shop:
-        number = shop.paid()
-        (event,) = stored(shop)
-        assert (receiver.verified, receiver.ids) == ([True], [event["id"]])
-        (body,) = receiver.bodies
-        assert (body["type"], body["data"]["out_trade_no"], body["data"]["state"]) == ("order.paid", number, "PAID")
-        assert set(body) == {"type", "timestamp", "data"}
-
-
-@pytest.mark.parametrize("status", [500, 404, 302, 400])
-def test_any_other_answer_is_a_failure(box: Sandbox, database_url: str, store: Store, receiver: Receiver, status: int):
-    receiver.status = status
-    webhook = {"eventWebhookUrl": receiver.url, "eventWebhookSecret": SECRET}
-    with House.in_process(box, database_url, store, **webhook) as shop:
-        shop.paid()
-        (event,) = stored(shop)
-        assert (event["state"], len(receiver.ids)) == ("PENDING", 1)
-        assert str(status) in event["last_error"]
-        receiver.status = 200
-        make_due(shop)
-        assert run(shop)["delivered"] == 1
-        assert receiver.ids == [event["id"]] * 2
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-def test_with_a_broken_webhook_nothing_is_accepted_that_it_would_lose(box: Sandbox, database_url: str, store: Store):
-    with House.in_process(box, database_url, store, eventWebhookUrl="https://shop.example/x") as shop:
-        reply = shop.function.call("wxpay_order", {"description": "tea"}, MINI_PROGRAM)
-        assert reply.status == 500
-        assert "eventWebhookSecret" in reply.body["msg"]
