@@ -31,8 +31,8 @@ from utils.logs import redact
 
 DONE, DEAD = "DONE", "DEAD"
 LEASE = 60.0  # seconds for one hook; a longer one may run twice
-MAX_TRIES = 12
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about two and a half hours for all tries
+MAX_TRIES = 24
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 14 hours for all tries: a night
 BATCH = 10
 MARK_TRIES = 3
 AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run

@@ -145,7 +145,7 @@ def test_the_figures_are_those_of_the_code():
     assert f"After {outbox.MAX_TRIES} tries" in TEXT
     assert f"failed {outbox.MAX_TRIES} times" in TEXT
     pauses = sum(min(outbox.FIRST_PAUSE * 2**tried, outbox.LONGEST_PAUSE) for tried in range(outbox.MAX_TRIES - 1))
-    assert 2.25 < pauses / 3600 < 2.75, "about two and a half hours"
+    assert 13.5 < pauses / 3600 < 14.5, "about 14 hours"
     assert f"within {webhook.TIMEOUT:.0f} seconds" in TEXT
     assert reconcile.LEASE == 120
     assert f"A quarter of an instance's threads, {waiting.PLACES}," in TEXT
