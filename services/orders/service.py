@@ -172,11 +172,10 @@ class SqlOrderService(OrderService):
             raise Refused(f"out_trade_no {number} is taken by an order with other fields: use another one", 409)
         if row["state"] != states.PENDING:
             raise Refused(f"order {number} is {row['state']}: query it, and use a new number for another order", 409)
-        tx.connection.execute(
-            update(orders)
-            .where(orders.c.out_trade_no == number)
-            .values(attempts=row["attempts"] + 1, updated_at=now())
-        )
+        values: dict[str, Any] = {"attempts": row["attempts"] + 1, "updated_at": fresh["updated_at"]}
+        if "time_expire" not in known:  # whoever asks for it again gets as much time to pay as the first time
+            values |= {name: fresh[name] for name in ("expires_at", "next_check_at")}
+        tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(values))
         same: Params = known
         return same
 
@@ -273,6 +272,7 @@ class SqlOrderService(OrderService):
 
     def handler_refund(self, params: Params) -> Any:
         super().handler_refund(params)
+        stamp = now()
         statement = (
             update(refunds)
             .where(
@@ -280,7 +280,9 @@ class SqlOrderService(OrderService):
                 # A repetition is accepted too, of a refund that has long gone on.
                 refunds.c.state.in_((states.PENDING, states.REFUSED)),
             )
-            .values(state=states.PROCESSING, unknown=False, updated_at=now())
+            .values(
+                state=states.PROCESSING, unknown=False, next_check_at=next_check(stamp, stamp), updated_at=stamp
+            )
         )
         self.parts.store.database.run(lambda tx: tx.connection.execute(statement))
 

@@ -60,6 +60,21 @@ def test_a_repeated_order_is_the_same_order_and_another_is_refused(house: House)
     assert len(sent(house, number)) == 2
 
 
+def test_whoever_asks_again_gets_time_to_pay_again(house: House):
+    number = house.order()
+    first = house.store.order(number)
+    house.order(number)
+    second = house.store.order(number)
+    assert first is not None
+    assert second is not None
+    assert second["expires_at"] > first["expires_at"]
+    fixed = house.order(time_expire="2099-01-01T00:00:00+08:00")
+    house.order(fixed, time_expire="2099-01-01T00:00:00+08:00")
+    row = house.store.order(fixed)
+    assert row is not None
+    assert row["expires_at"].year == 2098  # in UTC
+
+
 def test_the_address_of_a_phone_may_change_between_two_tries(house: House):
     number = fresh("ORDER")
     for address in ("14.23.150.211", "14.23.150.212"):
