@@ -24,7 +24,7 @@ CONNECT_TIMEOUT = 2
 KEPT_CONNECTIONS, MORE_CONNECTIONS = 8, 24  # a callback handler or an order each; idle ones beyond 8 are closed
 ATTEMPTS = 3
 _DEADLOCK_STATES = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
-_DEADLOCK_NUMBERS = {1213}  # MySQL
+_DEADLOCK_NUMBERS = {1213}  # MySQL; who waited in vain for a lock (1205) has waited long enough
 _MISSING_STATE, _MISSING_NUMBER, _MISSING_TEXT = "42P01", 1146, "no such table"
 
 

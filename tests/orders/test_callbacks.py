@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from sandbox import Sandbox
 from sandbox.crypto import decrypt_field
-from services.orders.schema import events, incidents, notifications
+from services.orders.schema import events, incidents, notifications, orders
 from services.orders.store import Store
 from tests.orders.house import OPERATOR, OTHER_OPENID, House, fresh
 from tests.support import OPENID
@@ -228,6 +228,23 @@ def test_with_direct_callbacks_a_misfit_is_one_incident_too(database_url: str, s
         (incident,) = rows(house, incidents)
         assert (incident["kind"], incident["times"], house.state(number)) == ("payment_mismatch", 2, "PENDING")
         assert len(rows(house, notifications)) == 2  # two notifications, by their ids
+
+
+def test_while_somebody_holds_the_order_nothing_is_sent_or_acknowledged(house: House):
+    number, other = house.order(), fresh("ORDER")
+    house.box.pay(number, deliver=False)
+    asked = len(house.box.requests)
+    query = house.store.database.locked(select(orders).where(orders.c.out_trade_no == number))
+    with house.store.database.engine.begin() as connection:
+        connection.execute(query)
+        (delivery,) = house.box.deliver("order", number)
+        body = {"description": "茶 Tea", "out_trade_no": number, "amount": {"total": 100}}
+        again = house.function.call("wxpay_order", body)
+    assert not delivery.acknowledged
+    assert (again.status, len(house.box.requests)) == (503, asked)
+    assert house.order(other) == other
+    assert house.box.deliver("order", number)[0].acknowledged
+    assert (house.state(number), len(rows(house, events))) == ("PAID", 1)
 
 
 # Refunds
