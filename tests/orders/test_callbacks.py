@@ -88,6 +88,17 @@ def test_a_bank_with_a_long_name_loses_no_payment(house: House):
     assert house.state(number) == "PAID"
 
 
+def test_a_payment_by_the_merchants_other_appid_does_not_fit(house: House):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    wrong = changed(house.box.plaintext("order", number), "appid", house.box.credentials.service_app_id)
+    assert told(house, "order", wrong).body["code"] == "SUCCESS"
+    assert house.state(number) == "PENDING"
+    (incident,) = rows(house, incidents)
+    assert incident["kind"] == "payment_mismatch"
+    assert "appid" in incident["message"]
+
+
 def test_a_second_payment_of_a_paid_order_is_an_incident(house: House):
     number = house.paid()
     again = changed(house.box.plaintext("order", number), "transaction_id", "4200000000000000000000000001")
