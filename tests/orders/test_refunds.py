@@ -6,8 +6,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import update
 
-from services.orders.schema import events, incidents, refunds
+from services.orders.schema import events, incidents, orders, refunds
 from tests.orders.house import OPERATOR, House, fresh
 from tests.orders.test_callbacks import changed, refunded, rows, told
 from tests.support import Reply
@@ -146,6 +147,21 @@ def test_a_refund_made_elsewhere_is_taken_in_and_counts(house: House):
     assert [event["number"] for event in rows(house, events, type="refund.succeeded")] == ["BYHAND1"]
     reply = house.function.call("wxpay_refund_query", {"out_refund_no": "BYHAND1"})
     assert reply.status == 200  # its order is the caller's
+
+
+def test_a_refund_of_an_order_that_is_not_known_as_paid_has_it_asked_about(house: House):
+    order = house.order()
+    house.box.pay(order, deliver=False)
+    elsewhere(house, order, 60, "BYHAND2")
+    house.box.settle_refund("BYHAND2", deliver=False)
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(orders).values(next_check_at=None))  # not due for anything else
+    assert told(house, "refund", house.box.plaintext("refund", "BYHAND2")).body["code"] == "SUCCESS"
+    assert house.state(order) == "PENDING"
+    assert house.function.call("wxpay_reconcile", {}, OPERATOR).status == 200
+    assert house.state(order) == "PARTIALLY_REFUNDED"
+    paid, back = rows(house, events, type="order.paid"), rows(house, events, type="refund.succeeded")
+    assert (len(paid), len(back)) == (1, 1)
 
 
 def test_a_refund_of_what_nobody_knows_is_one_incident(house: House):
