@@ -97,9 +97,11 @@ def _store(sandbox: Sandbox, url: str, sold: list[tuple[str, str, float]]) -> No
             marks = ", ".join("?" * len(COLUMNS.split(",")))
             database.executemany(f"INSERT INTO pay_orders ({COLUMNS}) VALUES ({marks})", rows)
         return
-    with connected(url) as connection, connection.cursor().copy(f"COPY pay_orders ({COLUMNS}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    with connected(url) as connection:
+        with connection.cursor().copy(f"COPY pay_orders ({COLUMNS}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        connection.execute("ANALYZE pay_orders")  # as the server does by itself, a minute later
 
 
 def _compare(sandbox: Sandbox, url: str, day: str, sold: list[tuple[str, str, float]], raw: float) -> None:

@@ -154,6 +154,16 @@ def requests_has_one_door(module: str, tree: ast.Module) -> Iterator[str]:
             yield f"{module}:{line} imports {name}"
 
 
+def sql_stays_with_the_orders(module: str, tree: ast.Module) -> Iterator[str]:
+    """SQLAlchemy is an extra: what loads without it must not want it, nor what stands on it."""
+    if room_of(module, ("services.orders",)):
+        return
+    for line, name in imports(module, tree):
+        is_sql = name.partition(".")[0] in ("sqlalchemy", "alembic", "psycopg", "pymysql")
+        if is_sql or (room_of(module, ("services",)) and room_of(name, ("services.orders",))):
+            yield f"{module}:{line} imports {name}"
+
+
 def outside_and_function_are_strangers(module: str, tree: ast.Module) -> Iterator[str]:
     """The sandbox and its like talk HTTP; a worked order service may derive from the function's one."""
     outside = room_of(module) in OUTSIDE
@@ -203,6 +213,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     # sandbox, bench, examples and tests are programs of their own, with their own settings and HTTP.
     the_environment_is_read_by_config_alone: RUNTIME,
     requests_has_one_door: RUNTIME,
+    sql_stays_with_the_orders: RUNTIME,
     outside_and_function_are_strangers: (*RUNTIME, *OUTSIDE),
     controllers_catch_nothing: RUNTIME,
     nothing_is_imported_by_a_computed_name: RUNTIME,
@@ -276,6 +287,9 @@ PLANTED = {
     "by urllib": (requests_has_one_door, "utils.x", "from urllib.request import urlopen"),
     "by urllib as a package": (requests_has_one_door, "utils.x", "from urllib import request"),
     "by http.client": (requests_has_one_door, "utils.x", "import http.client"),
+    "a controller speaks SQL": (sql_stays_with_the_orders, "controllers.x", "from sqlalchemy import select"),
+    "routes load a driver": (sql_stays_with_the_orders, "routes.x", "def f():\n    import psycopg"),
+    "a service stands on the orders": (sql_stays_with_the_orders, "services.x", "from services.orders import states"),
     "the sandbox imports the function": (
         outside_and_function_are_strangers,
         "sandbox.x",
@@ -339,6 +353,8 @@ ALLOWED = {
         "from utils import json_body\nfrom services.wechatpay import errors",
     ),
     "a room's own neighbour": ("services.wechatpay.x", "from . import errors\nfrom .keys import KeyRing"),
+    "the orders speak SQL": ("services.orders.x", "import sqlalchemy\nfrom services.orders.store import Store"),
+    "commands use the orders": ("routes.x", "from services.orders.store import Store"),
     "the path of os": ("utils.x", "import os\nos.path.join('a')"),
 }
 

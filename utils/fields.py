@@ -185,7 +185,7 @@ class Items(fields.List[Any]):
 
 def _is_moment(text: str) -> bool:
     written = _RFC_3339.fullmatch(text)
-    if written is None:
+    if written is None or not text.startswith("20"):  # of another century, even a time zone's hours may be too many
         return False
     try:
         datetime.fromisoformat(written[1])

@@ -42,6 +42,7 @@ class Transaction:
 
     connection: Connection
     outcome: str = ""
+    broken: SQLAlchemyError | None = None
     before_commit: list[tuple[Table, str, dict[str, Any]]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
@@ -66,7 +67,12 @@ class Database:
         """
         current = self._open.get()
         if current is not None:
-            return work(current)
+            try:
+                return work(current)
+            except SQLAlchemyError as error:
+                # MySQL would commit the rest of it, if whoever called this went on as if nothing had been.
+                current.broken = error
+                raise
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._begin() as transaction:
@@ -75,6 +81,11 @@ class Database:
                 if attempt == ATTEMPTS or not _is_lost_race(error):
                     raise failed(error) from error
         raise AssertionError("unreachable")
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open in this context."""
+        return self._open.get() is not None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -109,7 +120,7 @@ class Database:
     def insert_new(self, table: Table, rows: Sequence[Mapping[str, Any]], key: str) -> Any:
         """An INSERT that leaves out the rows whose `key` is there already."""
         if self.kind == "mysql":
-            return mysql.insert(table).values(rows).prefix_with("IGNORE")
+            return mysql.insert(table).values(rows).on_duplicate_key_update({key: table.c[key]})
         insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
         return insert(table).values(rows).on_conflict_do_nothing(index_elements=[key])
 
@@ -135,6 +146,8 @@ class Database:
             token = self._open.set(transaction)
             try:
                 yield transaction
+                if transaction.broken is not None:
+                    raise transaction.broken
                 for (table, key), rows in _grouped(transaction.before_commit).items():
                     connection.execute(self.insert_new(table, rows, key))
             finally:
@@ -188,7 +201,9 @@ def _server_limits(kind: str, patience: float) -> dict[str, Any]:
             "read_timeout": whole + 1,
             "write_timeout": whole + 1,
             "charset": "utf8mb4",
-            "init_command": f"SET SESSION innodb_lock_wait_timeout = {whole}",
+            # Strict: what does not fit is an error, as everywhere else, and not cut.
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {whole},"
+            " sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
         }
     milliseconds = int(patience * 1000)
     return {

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.orders import states
 
 Row = Mapping[str, Any]
+
+CLOCKS_APART = timedelta(minutes=5)  # ours and WeChat Pay's
 
 APPLIED, REPEATED, INCIDENT, KEPT = "applied", "repeated", "incident", "kept"
 ORDER_PAID, ORDER_CLOSED = "order.paid", "order.closed"
@@ -76,8 +78,8 @@ class PaymentFact:
             currency=amount.get("currency"),
             payer_total=amount.get("payer_total"),
             payer=payer.get("openid"),
-            trade_type=fields.get("trade_type"),
-            bank_type=fields.get("bank_type"),
+            trade_type=_described(fields.get("trade_type"), 16),
+            bank_type=_described(fields.get("bank_type"), 32),
             success_time=moment(fields.get("success_time")),
         )
 
@@ -107,7 +109,7 @@ class RefundFact:
             refund_id=fields.get("refund_id"),
             refund=amount.get("refund"),
             total=amount.get("total"),
-            received_account=fields.get("user_received_account"),
+            received_account=_described(fields.get("user_received_account"), 128),
             success_time=moment(fields.get("success_time")),
         )
 
@@ -136,7 +138,7 @@ class TransferFact:
             amount=fields.get("transfer_amount"),
             openid=fields.get("openid"),
             package_info=fields.get("package_info"),
-            fail_reason=fields.get("fail_reason"),
+            fail_reason=_described(fields.get("fail_reason"), 256),
             update_time=moment(fields.get("update_time")),
         )
 
@@ -171,6 +173,8 @@ def _decide_paid(order: Row | None, fact: PaymentFact, payer: str | None) -> Dec
         differing.append("payer")
     if order["transaction_id"] not in (None, fact.transaction_id):
         differing.append("transaction_id")
+    if _is_paid_before(order, fact):
+        differing.append("success_time")
     if differing:
         message = f"a payment for order {number} does not fit it: {', '.join(differing)}"
         return Decision(INCIDENT, incident=Incident("payment_mismatch", number, message, stated))
@@ -200,13 +204,7 @@ def _decide_paid(order: Row | None, fact: PaymentFact, payer: str | None) -> Dec
 def decide_refund(refund: Row, order: Row | None, fact: RefundFact) -> Decision:
     """`order` is the refunded one, None where it is not stored."""
     number, state = fact.out_refund_no, refund["state"]
-    differing = _differing(
-        {"amount": fact.refund, "total": fact.total},
-        refund,
-    )
-    for name in ("out_trade_no", "transaction_id"):
-        if refund[name] not in (None, getattr(fact, name)):
-            differing.append(name)
+    differing = _differing_refund(refund, order, fact)
     stated = {"status": fact.status, "refund": fact.refund, "total": fact.total, "out_trade_no": fact.out_trade_no}
     if differing:
         message = f"refund {number} differs at WeChat Pay: {', '.join(differing)}"
@@ -239,6 +237,15 @@ def decide_refund(refund: Row, order: Row | None, fact: RefundFact) -> Decision:
         message = f"refund {number} could not be paid out: settle it on the merchant platform"
         incident = Incident("refund_abnormal", number, message, stated)
     return Decision(APPLIED, values, incident=incident)
+
+
+def _differing_refund(refund: Row, order: Row | None, fact: RefundFact) -> list[str]:
+    differing = _differing({"amount": fact.refund, "total": fact.total}, refund)
+    for row in (refund, order or {}):
+        for name in ("out_trade_no", "transaction_id"):
+            if row.get(name) not in (None, getattr(fact, name)):
+                differing.append(name)
+    return differing
 
 
 def decide_transfer(transfer: Row | None, fact: TransferFact) -> Decision:
@@ -306,6 +313,21 @@ def _differing(stated: Mapping[str, Any], row: Row) -> list[str]:
 
 def _changes(values: Mapping[str, Any], row: Row) -> bool:
     return any(row[name] != value for name, value in values.items())
+
+
+def is_from_elsewhere(order: Row, fields: Row) -> bool:
+    """Whether what WeChat Pay has under this number cannot be this order: paid before it, or of another price."""
+    fact = PaymentFact.read(fields)
+    return _is_paid_before(order, fact) or fact.total not in (None, order["total"])
+
+
+def _is_paid_before(order: Row, fact: PaymentFact) -> bool:
+    return fact.success_time is not None and fact.success_time < order["created_at"] - CLOCKS_APART
+
+
+def _described(value: Any, longest: int) -> str | None:
+    """A text that decides nothing, cut to its column: no payment is lost for a bank with a long name."""
+    return value[:longest] if isinstance(value, str) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

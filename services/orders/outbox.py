@@ -1,8 +1,8 @@
 """Side effects that happen once: an event is a row of the transaction that caused it, and delivered from there.
 
 Whoever delivers leases the row first; a delivery that failed comes again after a growing pause, and after the last
-try the event is dead until somebody replays it. A crash between a hook and its mark makes the hook run again, with the
-same event id: at least once, and once for whoever looks at the id.
+try the event is dead, which is an incident, until somebody replays it. A crash between a hook and its mark makes the
+hook run again, with the same event id: at least once, and once for whoever looks at the id.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from sqlalchemy import select, update
 
 from services.merchant_code import DatabaseFailed, contained, is_kept
 from services.orders.columns import now
-from services.orders.database import Database, Transaction
-from services.orders.facts import Row
+from services.orders.database import Transaction
+from services.orders.facts import Incident, Row
 from services.orders.schema import events
 from services.orders.states import PENDING
+from services.orders.store import Store
 from utils.logs import redact
 
 DONE, DEAD = "DONE", "DEAD"
 LEASE = 60.0  # seconds for one hook; a longer one may run twice
-MAX_TRIES = 12
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 5 hours for all tries
+MAX_TRIES = 24
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 14 hours for all tries: a night
 BATCH = 10
 MARK_TRIES = 3
+AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run
 
 Hook = Callable[[dict[str, Any]], Any]
 
@@ -47,22 +49,25 @@ class NotDelivered(Exception):
 class Outbox:
     """`hooks` map an event's type to what is called with its payload and `event_id`."""
 
-    def __init__(self, database: Database, hooks: Mapping[str, Hook]) -> None:
-        self._database = database
+    def __init__(self, store: Store, hooks: Mapping[str, Hook]) -> None:
+        self._store = store
+        self._database = store.database
         self._hooks = hooks
+        self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def deliver_new(self, identifiers: Sequence[str], deadline: float) -> None:
         """Deliver what has just been committed; returns at `deadline` (`time.monotonic()`) at the latest.
 
         What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over.
         """
-        if not identifiers or time.monotonic() >= deadline:
+        if not identifiers or time.monotonic() >= deadline or not self._places.acquire(blocking=False):
             return
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(self._deliver_new, identifiers), name="outbox", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no thread to be had: the next run delivers
+            self._places.release()
             return
         thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -98,6 +103,8 @@ class Outbox:
                 self._deliver(row, token)
         except Exception:
             log.exception("events could not be delivered at once; the next delivery run does it")
+        finally:
+            self._places.release()
 
     def _claim(self, limit: int) -> tuple[str, list[Row]]:
         token = secrets.token_hex(16)
@@ -132,8 +139,11 @@ class Outbox:
             dead = row["attempts"] >= MAX_TRIES
             log.exception("event not delivered%s", ", for the last time" if dead else "", extra={"fields": fields})
             reason = redact(f"{type(error).__name__}: {error}")[:256]
-            self._mark(row, token, {"state": DEAD} if dead else {"next_at": now() + pause(row["attempts"])}, reason)
-            return "dead" if dead else "failed"
+            if dead:
+                self._mark(row, token, {"state": DEAD}, reason, _buried(row, reason))
+                return "dead"
+            self._mark(row, token, {"next_at": now() + pause(row["attempts"])}, reason)
+            return "failed"
         log.info("event delivered", extra={"fields": fields})
         self._mark(row, token, {"state": DONE, "done_at": now()}, None)
         return "delivered"
@@ -141,20 +151,33 @@ class Outbox:
     def _give_back(self, row: Row, token: str) -> None:
         self._mark(row, token, {"next_at": now(), "attempts": row["attempts"] - 1}, row["last_error"])
 
-    def _mark(self, row: Row, token: str, values: Mapping[str, Any], error: str | None) -> None:
+    def _mark(
+        self, row: Row, token: str, values: Mapping[str, Any], error: str | None, incident: Incident | None = None
+    ) -> None:
         statement = (
             update(events)
             .where(events.c.id == row["id"], events.c.lease == token)
             .values({**values, "lease": None, "last_error": error})
         )
+
+        def mark(tx: Transaction) -> None:
+            if tx.connection.execute(statement).rowcount == 1 and incident:
+                self._store.record_incident(incident)
+
         # A hook that ran and is not marked runs again: a busy database is asked more than once.
         for attempt in range(1, MARK_TRIES + 1):
             try:
-                self._database.run(lambda tx: tx.connection.execute(statement))
+                self._database.run(mark)
                 return
             except DatabaseFailed:
                 if attempt == MARK_TRIES:
                     raise
+
+
+def _buried(row: Row, reason: str) -> Incident:
+    what = f"event {row['id']} ({row['type']} of {row['number']})"
+    message = f"{what} was given up after {row['attempts']} tries: {reason}"
+    return Incident("event_dead", row["number"], message, {"event_id": row["id"], "error": reason})
 
 
 def pause(attempts: int) -> timedelta:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, case, func, literal, select, update
 
+from services.merchant_code import DatabaseFailed
 from services.orders import facts, states
 from services.orders.columns import UtcTime, now
 from services.orders.database import Transaction
@@ -215,7 +216,14 @@ class Reconciler:
             self._plan(tx, kind, lease, answers)
             return changed
 
-        return self._database.run(write)
+        try:
+            return self._database.run(write)
+        except DatabaseFailed:
+            if len(answers) == 1:
+                log.exception("what WeChat Pay says of %s cannot be stored", answers[0].row[kind.number])
+                return 0  # due again when its lease ends
+            # One that cannot be stored must not keep the others back.
+            return sum(self._write(kind, lease, [answer]) for answer in answers)
 
     def _not_there(self, tx: Transaction, kind: _Kind, row: Row) -> bool:
         """WeChat Pay knows no such number. Whether that frees it depends on whether it ever accepted it."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import Column, Table, delete, func, insert, or_, select, update
 
 from services.merchant_code import is_kept
 from services.order_service import Caller, OrderService, Params, Refused
 from services.orders import facts, states
 from services.orders.columns import now
 from services.orders.database import Transaction
-from services.orders.facts import Row, TransferFact
+from services.orders.facts import Incident, Row, TransferFact
 from services.orders.outbox import Outbox
 from services.orders.schema import orders, refunds, transfers
 from services.orders.store import Store, canonical, new_refund, next_check
@@ -31,7 +31,12 @@ CONFIRM_REFUSAL_AFTER = timedelta(seconds=60)
 HOOK_RESERVE = 0.3  # seconds of a callback's time that are left when hooks are no longer waited for
 HOOK_WAIT = 1.0  # seconds that a query or close waits for hooks
 NAME_ROUNDS = 100_000
-_EXISTS = {"OUTTRADENOUSED", "ORDERPAID", "ORDERCLOSED"}  # refusals that tell of an order; spelt with `_` or without
+# Refusals that tell of something under that number; spelt with `_` or without [4012081717].
+_TAKEN = {
+    "payment": {"OUTTRADENOUSED", "ORDERPAID", "ORDERCLOSED"},
+    "refund": {"REFUNDFEEMISMATCH"},
+    "transfer": {"ALREADYEXISTS"},
+}
 _NO_ORDER = "no such order"
 _NUMBER = re.compile("[!-~]{1,64}")  # other text is no number, and databases have errors of their own for it
 _OWNED = {
@@ -70,7 +75,7 @@ class SqlOrderService(OrderService):
         """Called once by create_app."""
         self.parts = parts
         self.outbox = Outbox(
-            parts.store.database,
+            parts.store,
             {
                 facts.ORDER_PAID: self.on_paid,
                 facts.ORDER_CLOSED: self.on_order_closed,
@@ -114,6 +119,13 @@ class SqlOrderService(OrderService):
         owner = self._owner_of(name, number)
         if owner is None or (owner and owner not in (caller.openid, caller.uid)):
             raise Refused(_NO_ORDER, 404)
+        if action == "wxpay_close_order" and self._is_unknown(number):
+            raise Refused(f"whether WeChat Pay took order {number} is not known yet: send the same order again", 409)
+
+    def _is_unknown(self, number: str) -> bool:
+        """Until WeChat Pay has taken the order, one of that number may be somebody else's."""
+        order = self.parts.store.order(number)
+        return order is not None and order["state"] == states.PENDING and bool(order["unknown"])
 
     def _owner_of(self, name: str, number: str) -> str | None:
         store = self.parts.store
@@ -152,18 +164,18 @@ class SqlOrderService(OrderService):
         if row["owner"] != owner:
             raise Refused(f"out_trade_no {number} is taken: use another one", 409)
         if row["state"] == states.REFUSED:
-            tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(fresh))
+            again = fresh | {"attempts": row["attempts"] + 1}  # an old attempt may still be under way
+            tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(again))
             return params
         known = json.loads(row["params"])
         if _comparable(known) != _comparable(params):
             raise Refused(f"out_trade_no {number} is taken by an order with other fields: use another one", 409)
         if row["state"] != states.PENDING:
             raise Refused(f"order {number} is {row['state']}: query it, and use a new number for another order", 409)
-        tx.connection.execute(
-            update(orders)
-            .where(orders.c.out_trade_no == number)
-            .values(attempts=row["attempts"] + 1, updated_at=now())
-        )
+        values: dict[str, Any] = {"attempts": row["attempts"] + 1, "updated_at": fresh["updated_at"]}
+        if "time_expire" not in known:  # whoever asks for it again gets as much time to pay as the first time
+            values |= {name: fresh[name] for name in ("expires_at", "next_check_at")}
+        tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(values))
         same: Params = known
         return same
 
@@ -219,6 +231,7 @@ class SqlOrderService(OrderService):
         if order is not None:
             fresh |= {"out_trade_no": order["out_trade_no"], "transaction_id": order["transaction_id"]}
         if row is not None:
+            fresh["attempts"] = row["attempts"] + 1  # an old attempt may still be under way
             tx.connection.execute(update(refunds).where(refunds.c.out_refund_no == number).values(fresh))
         else:
             tx.connection.execute(insert(refunds).values(fresh))
@@ -259,6 +272,7 @@ class SqlOrderService(OrderService):
 
     def handler_refund(self, params: Params) -> Any:
         super().handler_refund(params)
+        stamp = now()
         statement = (
             update(refunds)
             .where(
@@ -266,7 +280,9 @@ class SqlOrderService(OrderService):
                 # A repetition is accepted too, of a refund that has long gone on.
                 refunds.c.state.in_((states.PENDING, states.REFUSED)),
             )
-            .values(state=states.PROCESSING, unknown=False, updated_at=now())
+            .values(
+                state=states.PROCESSING, unknown=False, next_check_at=next_check(stamp, stamp), updated_at=stamp
+            )
         )
         self.parts.store.database.run(lambda tx: tx.connection.execute(statement))
 
@@ -287,6 +303,7 @@ class SqlOrderService(OrderService):
             if row is None:
                 tx.connection.execute(insert(transfers).values(fresh))
             else:
+                fresh["attempts"] = row["attempts"] + 1  # an old attempt may still be under way
                 tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(fresh))
             return params
         if row["name_digest"] != digest:
@@ -317,21 +334,32 @@ class SqlOrderService(OrderService):
     # What became of a call, and what queries show
 
     def handler_refused(self, kind: str, params: Params, error: Params) -> Any:
-        """A first attempt that was refused leaves its number and amount free; WeChat Pay is asked once more later."""
+        """A refusal settles its own attempt. When none is left of which nothing is known, number and amount are free.
+
+        WeChat Pay is asked once more later. If it refused because it has the number already, that is not ours: it was
+        written here before any attempt, and each of them was refused.
+        """
         table, column, number = _TABLES[kind](params)
-        stamp = now()
-        still_pending = [column == number, table.c.state == states.PENDING]
-        exists = kind == "payment" and error["code"].replace("_", "") in _EXISTS
+        taken = error["code"].replace("_", "") in _TAKEN[kind]
+        self.parts.store.database.run(lambda tx: self._settle_refusal(tx, table, column, number, taken))
 
-        def release(tx: Transaction) -> None:
-            if not exists:
-                values = {"state": states.REFUSED, "unknown": False, "next_check_at": stamp + CONFIRM_REFUSAL_AFTER}
-                first = [*still_pending, table.c.unknown, table.c.attempts == 1]
-                if tx.connection.execute(update(table).where(*first).values(**values, updated_at=stamp)).rowcount:
-                    return
-            tx.connection.execute(update(table).where(*still_pending).values(next_check_at=stamp, updated_at=stamp))
-
-        self.parts.store.database.run(release)
+    def _settle_refusal(self, tx: Transaction, table: Table, column: Column[Any], number: str, taken: bool) -> None:
+        row = self.parts.store.locked(tx, table, column == number)
+        if row is None or row["state"] != states.PENDING:
+            return
+        stamp, left = now(), row["attempts"] - 1
+        values: dict[str, Any] = {"attempts": left, "updated_at": stamp}
+        if not row["unknown"] or left > 0:
+            values |= {"attempts": max(left, 1), "next_check_at": stamp}
+        elif taken:
+            tx.connection.execute(delete(table).where(column == number))
+            message = f"{column.name} {number} is used already at WeChat Pay, and not from here: take another number"
+            self.parts.store.record_incident(Incident("number_used_elsewhere", number, message))
+            return
+        else:
+            due = stamp + CONFIRM_REFUSAL_AFTER
+            values |= {"state": states.REFUSED, "unknown": False, "next_check_at": due}
+        tx.connection.execute(update(table).where(column == number).values(values))
 
     def handler_query(self, action: str, params: Params, result: Params) -> Any:
         """A query shows what a lost callback would have told."""
@@ -342,6 +370,8 @@ class SqlOrderService(OrderService):
             kind, known = "transfer", store.transfer(result["out_bill_no"])
         else:
             kind, known = "payment", store.order(result["out_trade_no"])
+        if known and kind == "payment" and known["unknown"] and facts.is_from_elsewhere(known, result):
+            raise Refused(_NO_ORDER, 404)
         if known:  # an operator may query what is from elsewhere
             self._take_notice(kind, result)
 
@@ -351,7 +381,8 @@ class SqlOrderService(OrderService):
             return tx.events
 
         created = self.parts.store.database.run(learn)
-        self.outbox.deliver_new(created, time.monotonic() + HOOK_WAIT)
+        if not self.parts.store.database.in_transaction:  # else they are not there yet: the next run delivers
+            self.outbox.deliver_new(created, time.monotonic() + HOOK_WAIT)
 
     # Callbacks
 

@@ -148,7 +148,12 @@ class Store:
 
     def _adopt_refund(self, tx: Transaction, order: Row | None, fact: RefundFact) -> Row | None:
         """A row for a refund that was made elsewhere, such as on the merchant platform: money left all the same."""
-        fitting = order is not None and fact.total == order["total"] and type(fact.refund) is int
+        fitting = (
+            order is not None
+            and fact.total == order["total"]
+            and type(fact.refund) is int
+            and 0 < fact.refund <= order["total"]
+        )
         if order is None or not fitting:
             message = f"refund {fact.out_refund_no} of order {fact.out_trade_no} is not stored here"
             details = {"status": fact.status, "refund": fact.refund, "total": fact.total}
@@ -198,11 +203,14 @@ class Store:
             return True
         table, number, moves = _KINDS[kind]
         target = decision.values.get("state", row["state"])
+        followed = {}
+        if row["state"] == states.REFUSED and "next_check_at" not in decision.values:
+            followed = {"next_check_at": now()}  # nobody was to ask about it any more
         origins = {row["state"]} if target == row["state"] else states.before(moves, target) & {row["state"]}
         changed = tx.connection.execute(
             update(table)
             .where(table.c[number] == row[number], table.c.state.in_(origins))
-            .values(**decision.values, updated_at=now())
+            .values(**followed, **decision.values, updated_at=now())
         )
         return changed.rowcount == 1
 

@@ -73,6 +73,22 @@ def test_a_payment_of_somebody_elses_is_refused(house: House, path: str, value: 
     assert house.state(number) == "PENDING"
 
 
+def test_a_payment_from_before_the_order_is_an_incident(house: House):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    old = changed(house.box.plaintext("order", number), "success_time", "2026-01-01T08:00:00+08:00")
+    assert told(house, "order", old).body["code"] == "SUCCESS"
+    assert (house.state(number), [one["kind"] for one in rows(house, incidents)]) == ("PENDING", ["payment_mismatch"])
+
+
+def test_a_bank_with_a_long_name_loses_no_payment(house: House):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    long = changed(house.box.plaintext("order", number), "bank_type", "B" * 400)
+    assert told(house, "order", long).body["code"] == "SUCCESS"
+    assert house.state(number) == "PAID"
+
+
 def test_a_payment_by_the_merchants_other_appid_does_not_fit(house: House):
     number = house.order()
     house.box.pay(number, deliver=False)
@@ -410,6 +426,14 @@ def test_a_transfer_ends_once(house: House, end: str):
     again = house.store.transfer(number)
     assert again is not None
     assert again["state"] == end
+
+
+def test_a_transfer_that_exists_elsewhere_is_not_taken_for_this_one(house: House):
+    number = fresh("BILL")
+    house.box.fault("error", code="ALREADY_EXISTS", status=400, times=1)
+    assert house.transfer(number=number).status == 400
+    assert house.store.transfer(number) is None
+    assert [incident["kind"] for incident in rows(house, incidents)] == ["number_used_elsewhere"]
 
 
 def test_a_transfer_to_somebody_else_is_an_incident(house: House):

@@ -203,7 +203,7 @@ print("LACKING", app.extensions["pay"].lacking(("orderDatabaseUrl",)))
 """
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert "LACKING ['orderDatabaseUrl (needs the packages" in run.stdout
+    assert "LACKING ['orderDatabaseUrl (needs the packages of" in run.stdout
     assert "requirements-orders.txt" in run.stdout
 
 

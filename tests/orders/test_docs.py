@@ -143,8 +143,9 @@ def test_the_figures_are_those_of_the_code():
     assert f"Due 5 and 30 seconds, {', '.join(map(str, minutes[:-1]))} and {minutes[-1]} minutes" in TEXT
     assert (outbox.FIRST_PAUSE, outbox.LONGEST_PAUSE, outbox.LEASE) == (5, 3600, 60)
     assert f"After {outbox.MAX_TRIES} tries" in TEXT
+    assert f"failed {outbox.MAX_TRIES} times" in TEXT
     pauses = sum(min(outbox.FIRST_PAUSE * 2**tried, outbox.LONGEST_PAUSE) for tried in range(outbox.MAX_TRIES - 1))
-    assert 2.25 < pauses / 3600 < 2.75, "about two and a half hours"
+    assert 13.5 < pauses / 3600 < 14.5, "about 14 hours"
     assert f"within {webhook.TIMEOUT:.0f} seconds" in TEXT
     assert reconcile.LEASE == 120
     assert f"A quarter of an instance's threads, {waiting.PLACES}," in TEXT
@@ -350,6 +351,30 @@ def test_a_copy_that_is_gone_back_to_catches_up_and_its_events_have_the_same_ids
     assert (summary["changed"], summary["left"], summary["delivered"]) == (1, 0, 1)
     assert house.state(number) == "PAID"
     assert read(house.store, "SELECT id, type, number FROM pay_events") == before
+
+
+def test_an_event_that_is_given_up_is_an_incident_and_can_be_replayed(box: Sandbox, database_url: str, store: Store):
+    class Broken(SqlOrderService):
+        broken = True
+
+        def on_paid(self, order):
+            if self.broken:
+                raise ValueError("no parcel service today")
+
+    service = Broken()
+    with House.in_process(box, database_url, store, service) as house:
+        number = house.paid()
+        last = f"UPDATE pay_events SET attempts = {outbox.MAX_TRIES - 1}, next_at = created_at, lease = NULL"  # noqa: S608
+        write(store, last)
+        assert service.outbox.run()["dead"] == 1
+        ((kind, about, message),) = read(store, "SELECT kind, number, message FROM pay_incidents")
+        ((event,),) = read(store, "SELECT id FROM pay_events WHERE state = 'DEAD'")
+        assert (kind, about) == ("event_dead", number)
+        assert event in message
+        assert "no parcel service today" in message
+        service.broken = False
+        assert service.outbox.replay(event)
+        assert service.outbox.run()["delivered"] == 1
 
 
 def write(store: Store, *statements: str) -> None:

@@ -60,6 +60,21 @@ def test_a_repeated_order_is_the_same_order_and_another_is_refused(house: House)
     assert len(sent(house, number)) == 2
 
 
+def test_whoever_asks_again_gets_time_to_pay_again(house: House):
+    number = house.order()
+    first = house.store.order(number)
+    house.order(number)
+    second = house.store.order(number)
+    assert first is not None
+    assert second is not None
+    assert second["expires_at"] > first["expires_at"]
+    fixed = house.order(time_expire="2099-01-01T00:00:00+08:00")
+    house.order(fixed, time_expire="2099-01-01T00:00:00+08:00")
+    row = house.store.order(fixed)
+    assert row is not None
+    assert row["expires_at"].year == 2098  # in UTC
+
+
 def test_the_address_of_a_phone_may_change_between_two_tries(house: House):
     number = fresh("ORDER")
     for address in ("14.23.150.211", "14.23.150.212"):
@@ -110,11 +125,41 @@ def test_after_an_unknown_attempt_a_refusal_frees_nothing(house: House):
     assert order(house, number, description="another").status == 409
 
 
-def test_a_number_that_wechat_pay_knows_is_not_freed_by_its_refusal(house: House):
+def test_nobody_takes_over_an_order_that_was_placed_elsewhere(house: House):
+    """A number that WeChat Pay has, and we had not: whoever orders it here gets neither its data nor its goods."""
+    number, credentials = fresh("ELSEWHERE"), house.box.credentials
+    body = {"appid": credentials.app_id, "mchid": credentials.merchant_id, "description": "theirs"}
+    body |= {"out_trade_no": number, "amount": {"total": 100, "currency": "CNY"}, "notify_url": "https://x.example/y"}
+    house.box.ledger.place("native", body)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(order, house, number, OTHER, "wxpay_order_native") for _ in range(3)]
+        assert {reply.result().status for reply in asked} == {403}
+    assert house.state(number) == ""
+    house.box.pay(number)
+    for action in ("wxpay_query_order_by_out_trade_no", "wxpay_close_order"):
+        assert house.function.call(action, {"out_trade_no": number}, OTHER).status == 404
+    assert house.state(number) == ""
+    assert house.box.ledger.orders[number].state == "SUCCESS"
+
+
+def test_while_it_is_unknown_whether_an_order_was_taken_it_is_not_closed(house: House):
     number = fresh("ORDER")
-    house.box.fault("error", code="OUT_TRADE_NO_USED", status=403, times=1)
-    assert order(house, number).status == 403
-    assert house.state(number) == "PENDING"
+    house.box.fault("reset", processed=True)
+    assert order(house, number).status == 502
+    house.box.clear_faults()
+    assert house.function.call("wxpay_close_order", {"out_trade_no": number}).status == 409
+    assert order(house, number).status == 200
+    assert house.function.call("wxpay_close_order", {"out_trade_no": number}).status == 200
+
+
+def test_two_refusals_at_once_leave_the_number_free(house: House):
+    number = fresh("ORDER")
+    house.box.fault("error", code="RULE_LIMIT", status=403)
+    with ThreadPoolExecutor(2) as pool:
+        assert {reply.status for reply in pool.map(lambda _: order(house, number), range(2))} == {403}
+    house.box.clear_faults()
+    assert house.state(number) == "REFUSED"
+    assert order(house, number, description="corrected").status == 200
 
 
 def test_two_at_once_are_one_order(house: House):

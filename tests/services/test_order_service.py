@@ -12,6 +12,7 @@ import pytest
 from routes.actions import RIGHTS
 from services.merchant_code import contained
 from services.order_service import OrderService, Refused
+from services.strategies.base import Notification
 from utils.cloudbase_auth import Caller, KeysUnavailable
 
 PAYMENT = {"out_trade_no": "ORDER_1", "trade_state": "SUCCESS"}
@@ -223,6 +224,10 @@ def test_by_default_nothing_is_changed_and_everything_accepted(orders: OrderServ
     assert orders.handler_transfer({"out_bill_no": "BILL1"}, {"package_info": "x"}) is None
     assert orders.handler_query("wxpay_refund_query", params, {}) is None
     assert orders.handler_close(params) is None
+    assert orders.handler_refused("payment", params, {"status": 403, "code": "NO_AUTH", "message": ""}) is None
+    assert orders.handler_encrypted(params, "SERIAL") == (params, "SERIAL")
+    assert orders.handler_notification(Notification("EV-1", "COUPON.USE", None, {}, "signature"), 1.0) is None
+    assert orders.needs_database is False
     assert params == {"out_trade_no": "ORDER_1", "amount": {"total": 20}}
 
 
