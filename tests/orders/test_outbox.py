@@ -220,21 +220,27 @@ def test_what_was_begun_under_a_lease_that_ended_marks_nothing(shop: House, hook
 # A hook that a merchant overrides beside the keeping
 
 class Overriding(SqlOrderService):
-    fails = False
+    """`answer` is what the handler returns, or raises, after it was kept."""
+
+    answer: object = None
 
     def handler_unified_trigger(self, params):
         super().handler_unified_trigger(params)
-        if self.fails:
-            raise RuntimeError("after it was kept")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
-def test_what_an_overridden_handler_did_not_keep_is_rolled_back_whole(box: Sandbox, database_url: str, store: Store):
+@pytest.mark.parametrize("answer", [RuntimeError("after it was kept"), {"code": "FAIL"}, False], ids=repr)
+def test_what_an_overridden_handler_did_not_keep_is_rolled_back_whole(
+    box: Sandbox, database_url: str, store: Store, answer: object
+):
     service = Overriding()
-    service.fails = True
+    service.answer = answer
     with House.in_process(box, database_url, store, service) as shop:
         number = shop.order()
         assert not shop.box.pay(number)[0].acknowledged
         assert (shop.state(number), stored(shop)) == ("PENDING", [])
-        service.fails = False
+        service.answer = None
         assert shop.box.deliver("order", number)[0].acknowledged
         assert (shop.state(number), len(stored(shop))) == ("PAID", 1)

@@ -101,6 +101,22 @@ def test_a_strangers_close_closes_nothing_and_asks_nobody(house: House):
     assert house.box.ledger.orders[number].state == "NOTPAY"
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["accepted", "refused"])
+def test_a_number_is_its_owners_whatever_became_of_it(house: House, refused: bool):
+    """Whoever scans the code would pay; so nobody else gets it, not even with the very same order."""
+    number = fresh("ORDER")
+    body = {"description": "tea", "out_trade_no": number, "amount": {"total": 100}}
+    if refused:
+        house.box.fault("error", code="NO_AUTH", status=403, times=1)
+    first = house.function.call("wxpay_order_native", body, MINI_PROGRAM)
+    assert first.status == (403 if refused else 200)
+    asked = len(house.box.requests)
+    for headers in (OTHER, {"X-Wx-Source": "wx_client"}):
+        assert house.function.call("wxpay_order_native", body, headers).status == 409
+    assert len(house.box.requests) == asked
+    assert house.function.call("wxpay_order_native", body, MINI_PROGRAM).status == 200
+
+
 def test_an_order_from_elsewhere_is_the_operators_alone(house: House):
     """It is at WeChat Pay, but not stored here: nobody knows whose it is."""
     body = {
