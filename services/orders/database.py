@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +24,8 @@ Result = TypeVar("Result")
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 CONNECT_TIMEOUT = 2
 KEPT_CONNECTIONS, MORE_CONNECTIONS = 8, 24  # a callback handler or an order each; idle ones beyond 8 are closed
-ATTEMPTS = 3
+ATTEMPTS = 8  # of a transaction that lost a race; of many at once for one number each may lose some
+PAUSE = 0.02  # seconds, times the attempt, at most
 _DEADLOCK_STATES = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
 _DEADLOCK_NUMBERS = {1213}  # MySQL; who waited in vain for a lock (1205) has waited long enough
 _MISSING_STATE, _MISSING_NUMBER, _MISSING_TEXT = "42P01", 1146, "no such table"
@@ -80,6 +83,7 @@ class Database:
             except SQLAlchemyError as error:
                 if attempt == ATTEMPTS or not _is_lost_race(error):
                     raise failed(error) from error
+                time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
         raise AssertionError("unreachable")
 
     @property

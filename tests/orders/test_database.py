@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_whoever_comes_second_waits_longer_than_an_order_would(empty_url: str):
         connection.exec_driver_sql(HELD[other.kind])
         with ThreadPoolExecutor(1) as pool:
             making = pool.submit(init_db, function)
-            with pytest.raises(TimeoutError):
+            with pytest.raises(futures.TimeoutError):
                 making.result(timeout=4)
             connection.invalidate()  # which gives the lock back
             making.result()
