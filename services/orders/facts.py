@@ -143,6 +143,10 @@ class TransferFact:
         )
 
 
+Fact = PaymentFact | RefundFact | TransferFact
+FACTS: Mapping[str, type[Fact]] = {"payment": PaymentFact, "refund": RefundFact, "transfer": TransferFact}
+
+
 def decide_payment(order: Row | None, fact: PaymentFact, payer: str | None) -> Decision:
     """`payer` is the openid that the order was placed for, None where anybody may pay."""
     if fact.trade_state in ("SUCCESS", "REFUND"):  # REFUND: paid, and a refund was accepted since [4012791870]

@@ -21,7 +21,7 @@ from services.merchant_code import DatabaseFailed
 from services.orders import facts, states
 from services.orders.columns import UtcTime, now
 from services.orders.database import Transaction
-from services.orders.facts import Incident, PaymentFact, RefundFact, Row, TransferFact
+from services.orders.facts import Fact, Incident, PaymentFact, RefundFact, Row, TransferFact
 from services.orders.schema import orders, refunds, transfers
 from services.orders.service import SqlOrderService
 from services.orders.store import Store, next_check, payer_of
@@ -36,7 +36,6 @@ SETTLING = timedelta(seconds=60)  # a 404 sooner after the last attempt may only
 SOON = timedelta(seconds=60)  # until what could not be settled is asked about again, at the soonest
 QUERYABLE = timedelta(days=30)  # how long transfers can be asked about [4012716437]
 
-Fact = PaymentFact | RefundFact | TransferFact
 Progress = Callable[[dict[str, int]], None]
 
 log = logging.getLogger("pay.orders")
@@ -303,20 +302,20 @@ def _settle_payments(store: Store, tx: Transaction, answers: Sequence[Answer]) -
     for answer in answers:
         row = known.get(answer.row["out_trade_no"])
         if row is not None and isinstance(answer.fact, PaymentFact):
-            outcomes.append(store.settle_payment(tx, row, facts.decide_payment(row, answer.fact, payer_of(row))))
+            outcomes.append(store.settle(tx, "payment", row, facts.decide_payment(row, answer.fact, payer_of(row))))
     return outcomes.count(facts.APPLIED)
 
 
 def _settle_refunds(store: Store, tx: Transaction, answers: Sequence[Answer]) -> int:
     # All their orders first, because whoever locks an order after a refund may meet somebody who did it the other way.
     store.locked_rows(tx, orders.c.out_trade_no, [answer.row["out_trade_no"] for answer in answers])
-    outcomes = [store.learn_refund(answer.fact) for answer in answers if isinstance(answer.fact, RefundFact)]
+    outcomes = [store.learn_fact(answer.fact) for answer in answers if isinstance(answer.fact, RefundFact)]
     return outcomes.count(facts.APPLIED)
 
 
 def _settle_transfers(store: Store, tx: Transaction, answers: Sequence[Answer]) -> int:
     store.locked_rows(tx, transfers.c.out_bill_no, [answer.row["out_bill_no"] for answer in answers])
-    outcomes = [store.learn_transfer(answer.fact) for answer in answers if isinstance(answer.fact, TransferFact)]
+    outcomes = [store.learn_fact(answer.fact) for answer in answers if isinstance(answer.fact, TransferFact)]
     return outcomes.count(facts.APPLIED)
 
 

@@ -7,22 +7,22 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from services.merchant_code import is_kept
 from services.order_service import Caller, OrderService, Params, Refused
 from services.orders import facts, states
 from services.orders.columns import now
 from services.orders.database import Transaction
-from services.orders.facts import Incident, Row, TransferFact
+from services.orders.facts import Incident, Row
 from services.orders.outbox import Outbox
 from services.orders.schema import orders, refunds, transfers
-from services.orders.store import Store, canonical, new_refund, next_check
+from services.orders.store import KINDS, Kind, Store, canonical, new_refund, next_check
 from services.strategies.base import Notification
 
 Price = Callable[[Params, Caller], int]
@@ -225,7 +225,10 @@ class SqlOrderService(OrderService):
         order = store.locked_order(tx, params.get("out_trade_no"), params.get("transaction_id"))
         row = store.locked(tx, refunds, refunds.c.out_refund_no == number)
         if row is not None and row["state"] != states.REFUSED:
-            return self._repeated(tx, refunds.c.out_refund_no, row, params, final=states.CLOSED)
+            same = self._repeated(tx, refunds.c.out_refund_no, row, params)
+            if row["state"] == states.CLOSED:
+                raise Refused(f"out_refund_no {number} is CLOSED: a new attempt needs a new number", 409)
+            return same
         self._require_refundable(tx, order, params)
         fresh = new_refund(params, amount=amount["refund"], total=amount["total"], currency=amount["currency"])
         if order is not None:
@@ -257,12 +260,10 @@ class SqlOrderService(OrderService):
             left = f"{total - reserved} of {total} cents are left"
             raise Refused(f"amount.refund is {refund}, but {left}: the rest is refunded or under way", 409)
 
-    def _repeated(self, tx: Transaction, number: Any, row: Row, params: Params, *, final: str) -> Params:
+    def _repeated(self, tx: Transaction, number: Any, row: Row, params: Params) -> Params:
         known: Params = json.loads(row["params"])
         if known != params:
             raise Refused(f"{number.name} {row[number.name]} is taken with other fields: use another one", 409)
-        if row["state"] == final:
-            raise Refused(f"{number.name} {row[number.name]} is {final}: a new attempt needs a new number", 409)
         tx.connection.execute(
             update(number.table)
             .where(number == row[number.name])
@@ -310,7 +311,7 @@ class SqlOrderService(OrderService):
             raise Refused(f"out_bill_no {number} is taken with another user_name: use another one", 409)
         if row["state"] in states.TRANSFER_ENDS:
             raise Refused(f"out_bill_no {number} is {row['state']}: another transfer needs a new number", 409)
-        return self._repeated(tx, transfers.c.out_bill_no, row, nameless, final=states.CANCELLED) | named
+        return self._repeated(tx, transfers.c.out_bill_no, row, nameless) | named
 
     def handler_encrypted(self, params: Params, serial: str) -> tuple[Params, str]:
         """The first ciphertext is kept and sent by every repetition, because WeChat Pay may compare it."""
@@ -329,7 +330,7 @@ class SqlOrderService(OrderService):
 
     def handler_transfer(self, params: Params, result: Params) -> Any:
         super().handler_transfer(params, result)
-        self.parts.store.learn_transfer(TransferFact.read(result))
+        self.parts.store.learn("transfer", result)
 
     # What became of a call, and what queries show
 
@@ -339,12 +340,13 @@ class SqlOrderService(OrderService):
         WeChat Pay is asked once more later. If it refused because it has the number already, that is not ours: it was
         written here before any attempt, and each of them was refused.
         """
-        table, column, number = _TABLES[kind](params)
+        number = params[KINDS[kind].number]
         taken = error["code"].replace("_", "") in _TAKEN[kind]
-        self.parts.store.database.run(lambda tx: self._settle_refusal(tx, table, column, number, taken))
+        self.parts.store.database.run(lambda tx: self._settle_refusal(tx, KINDS[kind], number, taken))
 
-    def _settle_refusal(self, tx: Transaction, table: Table, column: Column[Any], number: str, taken: bool) -> None:
-        row = self.parts.store.locked(tx, table, column == number)
+    def _settle_refusal(self, tx: Transaction, kind: Kind, number: str, taken: bool) -> None:
+        this = kind.column == number
+        row = self.parts.store.locked(tx, kind.table, this)
         if row is None or row["state"] != states.PENDING:
             return
         stamp, left = now(), row["attempts"] - 1
@@ -352,14 +354,14 @@ class SqlOrderService(OrderService):
         if not row["unknown"] or left > 0:
             values |= {"attempts": max(left, 1), "next_check_at": stamp}
         elif taken:
-            tx.connection.execute(delete(table).where(column == number))
-            message = f"{column.name} {number} is used already at WeChat Pay, and not from here: take another number"
+            tx.connection.execute(delete(kind.table).where(this))
+            message = f"{kind.number} {number} is used already at WeChat Pay, and not from here: take another number"
             self.parts.store.record_incident(Incident("number_used_elsewhere", number, message))
             return
         else:
             due = stamp + CONFIRM_REFUSAL_AFTER
             values |= {"state": states.REFUSED, "unknown": False, "next_check_at": due}
-        tx.connection.execute(update(table).where(column == number).values(values))
+        tx.connection.execute(update(kind.table).where(this).values(values))
 
     def handler_query(self, action: str, params: Params, result: Params) -> Any:
         """A query shows what a lost callback would have told."""
@@ -421,13 +423,6 @@ class _NotKept(Exception):
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
         super().__init__("not kept")
-
-
-_TABLES: Mapping[str, Callable[[Params], tuple[Any, Any, str]]] = {
-    "payment": lambda params: (orders, orders.c.out_trade_no, params["out_trade_no"]),
-    "refund": lambda params: (refunds, refunds.c.out_refund_no, params["out_refund_no"]),
-    "transfer": lambda params: (transfers, transfers.c.out_bill_no, params["out_bill_no"]),
-}
 
 
 def _comparable(params: Params) -> Params:

@@ -9,28 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Result, Table, insert, select, update
+from sqlalchemy import Column, Result, Table, insert, select, update
 
 from services.orders import facts, states
 from services.orders.columns import now, to_millisecond
 from services.orders.database import Database, Transaction
-from services.orders.facts import Decision, Incident, PaymentFact, RefundFact, Row, TransferFact
+from services.orders.facts import FACTS, Decision, Fact, Incident, PaymentFact, RefundFact, Row, TransferFact
 from services.orders.schema import events, incidents, notifications, orders, refunds, transfers
 from services.strategies.base import Notification
 
 # Seconds after creation at which WeChat Pay advises to query [4012075249]; hourly from then on.
 SCHEDULE = (5, 30, 60, 180, 300, 600, 1800)
 HOURLY = 3600
-_KINDS: Mapping[str, tuple[Table, str, states.Moves]] = {
-    "payment": (orders, "out_trade_no", states.ORDER),
-    "refund": (refunds, "out_refund_no", states.REFUNDS),
-    "transfer": (transfers, "out_bill_no", states.TRANSFER),
-}
-
 log = logging.getLogger("pay.orders")
 
 
@@ -56,23 +50,23 @@ class Store:
 
     # What WeChat Pay said
 
-    def learn_payment(self, fact: PaymentFact) -> str:
-        """Take in what is known of an order; returns the outcome, see `facts`."""
-        return self._learn(lambda tx: self._learn_payment(tx, fact))
-
-    def learn_refund(self, fact: RefundFact) -> str:
-        return self._learn(lambda tx: self._learn_refund(tx, fact))
-
-    def learn_transfer(self, fact: TransferFact) -> str:
-        return self._learn(lambda tx: self._learn_transfer(tx, fact))
-
     def learn(self, kind: str, fields: Row) -> str:
-        """The same by the kind of notification: payment, refund or transfer."""
-        if kind == "payment":
-            return self.learn_payment(PaymentFact.read(fields))
-        if kind == "refund":
-            return self.learn_refund(RefundFact.read(fields))
-        return self.learn_transfer(TransferFact.read(fields))
+        """Take in what is known of a payment, refund or transfer; returns the outcome, see `facts`."""
+        return self.learn_fact(FACTS[kind].read(fields))
+
+    def learn_fact(self, fact: Fact) -> str:
+        """The same, once it is read."""
+
+        def work(tx: Transaction) -> str:
+            if isinstance(fact, PaymentFact):
+                tx.outcome = self._learn_payment(tx, fact)
+            elif isinstance(fact, RefundFact):
+                tx.outcome = self._learn_refund(tx, fact)
+            else:
+                tx.outcome = self._learn_transfer(tx, fact)
+            return tx.outcome
+
+        return self.database.run(work)
 
     def keep_notification(self, notification: Notification, outcome: str) -> None:
         """The inbox row; one that comes again is counted, and its outcome replaced by what it newly brought about."""
@@ -104,44 +98,33 @@ class Store:
 
     # Learning, inside a transaction
 
-    def _learn(self, work: Callable[[Transaction], str]) -> str:
-        def learn(tx: Transaction) -> str:
-            tx.outcome = work(tx)
-            return tx.outcome
-
-        return self.database.run(learn)
-
     def _learn_payment(self, tx: Transaction, fact: PaymentFact) -> str:
         row = self.locked(tx, orders, orders.c.out_trade_no == fact.out_trade_no)
-        return self.settle_payment(tx, row, facts.decide_payment(row, fact, payer_of(row) if row else None))
-
-    def settle_payment(self, tx: Transaction, order: Row | None, decision: Decision) -> str:
-        """Write a decision about an order whose row is locked or was read a moment ago."""
-        if order is not None and not self._move(tx, "payment", order, decision):
-            return facts.REPEATED
-        if decision.event and order is not None:
-            self._emit(tx, decision.event, order["out_trade_no"], order_view({**order, **decision.values}))
-        if decision.incident:
-            self._record_incident(tx, decision.incident)
-        return decision.outcome
+        return self.settle(tx, "payment", row, facts.decide_payment(row, fact, payer_of(row) if row else None))
 
     def _learn_refund(self, tx: Transaction, fact: RefundFact) -> str:
         order = self.locked_order(tx, fact.out_trade_no, fact.transaction_id)
         row = self.locked(tx, refunds, refunds.c.out_refund_no == fact.out_refund_no)
-        if row is None:
-            row = self._adopt_refund(tx, order, fact)
+        row = row or self._adopt_refund(tx, order, fact)
         if row is None:
             return facts.INCIDENT
-        return self.settle_refund(tx, row, order, facts.decide_refund(row, order, fact))
-
-    def settle_refund(self, tx: Transaction, refund: Row, order: Row | None, decision: Decision) -> str:
-        """Write a decision about a refund; `order`, where there is one, is locked."""
-        if not self._move(tx, "refund", refund, decision):
-            return facts.REPEATED
-        if decision.refunded and order is not None:
+        decision = facts.decide_refund(row, order, fact)
+        outcome = self.settle(tx, "refund", row, decision)
+        if outcome == facts.APPLIED and decision.refunded and order is not None:
             self._add_refunded(tx, order, decision)
-        if decision.event:
-            self._emit(tx, decision.event, refund["out_refund_no"], refund_view({**refund, **decision.values}))
+        return outcome
+
+    def _learn_transfer(self, tx: Transaction, fact: TransferFact) -> str:
+        row = self.locked(tx, transfers, transfers.c.out_bill_no == fact.out_bill_no)
+        return self.settle(tx, "transfer", row, facts.decide_transfer(row, fact))
+
+    def settle(self, tx: Transaction, kind: str, row: Row | None, decision: Decision) -> str:
+        """Write a decision about a row that is locked or was read a moment ago; None: one that is not stored."""
+        if row is not None and not self._move(tx, KINDS[kind], row, decision):
+            return facts.REPEATED
+        if decision.event and row is not None:
+            after = {**row, **decision.values}
+            self._emit(tx, decision.event, row[KINDS[kind].number], KINDS[kind].view(after))
         if decision.incident:
             self._record_incident(tx, decision.incident)
         return decision.outcome
@@ -181,35 +164,20 @@ class Store:
             details = {"refunded": refunded, "total": order["total"]}
             self._record_incident(tx, Incident("refunded_too_much", order["out_trade_no"], message, details))
 
-    def _learn_transfer(self, tx: Transaction, fact: TransferFact) -> str:
-        row = self.locked(tx, transfers, transfers.c.out_bill_no == fact.out_bill_no)
-        return self.settle_transfer(tx, row, facts.decide_transfer(row, fact))
-
-    def settle_transfer(self, tx: Transaction, transfer: Row | None, decision: Decision) -> str:
-        """Write a decision about a transfer."""
-        if transfer is not None and not self._move(tx, "transfer", transfer, decision):
-            return facts.REPEATED
-        if decision.event and transfer is not None:
-            self._emit(tx, decision.event, transfer["out_bill_no"], transfer_view({**transfer, **decision.values}))
-        if decision.incident:
-            self._record_incident(tx, decision.incident)
-        return decision.outcome
-
     # Parts
 
-    def _move(self, tx: Transaction, kind: str, row: Row, decision: Decision) -> bool:
+    def _move(self, tx: Transaction, kind: Kind, row: Row, decision: Decision) -> bool:
         """Whether the row was as it was read, and is now as decided; True as well where nothing is to change."""
         if not decision.values:
             return True
-        table, number, moves = _KINDS[kind]
         target = decision.values.get("state", row["state"])
         followed = {}
         if row["state"] == states.REFUSED and "next_check_at" not in decision.values:
             followed = {"next_check_at": now()}  # nobody was to ask about it any more
-        origins = {row["state"]} if target == row["state"] else states.before(moves, target) & {row["state"]}
+        origins = {row["state"]} if target == row["state"] else states.before(kind.moves, target) & {row["state"]}
         changed = tx.connection.execute(
-            update(table)
-            .where(table.c[number] == row[number], table.c.state.in_(origins))
+            update(kind.table)
+            .where(kind.column == row[kind.number], kind.table.c.state.in_(origins))
             .values(**followed, **decision.values, updated_at=now())
         )
         return changed.rowcount == 1
@@ -397,3 +365,21 @@ def _text(value: datetime | None) -> str | None:
     return None if value is None else to_millisecond(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class Kind(NamedTuple):
+    """What tells payments, refunds and transfers apart here: table, its number's column, states, how a row is shown."""
+
+    table: Table
+    number: str
+    moves: states.Moves
+    view: Callable[[Row], dict[str, Any]]
+
+    @property
+    def column(self) -> Column[Any]:
+        return self.table.c[self.number]
+
+
+KINDS = {
+    "payment": Kind(orders, "out_trade_no", states.ORDER, order_view),
+    "refund": Kind(refunds, "out_refund_no", states.REFUNDS, refund_view),
+    "transfer": Kind(transfers, "out_bill_no", states.TRANSFER, transfer_view),
+}

@@ -206,7 +206,7 @@ def test_a_decision_about_a_row_as_it_was_does_not_undo_what_it_has_become(house
     decision = decide_payment(before, closed, None)
     assert decision.values["state"] == "CLOSED"
     house.box.pay(number)
-    outcome = house.store.database.run(lambda tx: house.store.settle_payment(tx, before, decision))
+    outcome = house.store.database.run(lambda tx: house.store.settle(tx, "payment", before, decision))
     assert (outcome, house.state(number)) == ("repeated", "PAID")
     assert [event["type"] for event in rows(house, events)] == ["order.paid"]
 
