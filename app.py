@@ -94,7 +94,8 @@ def create_app(
     errors.init_app(app)
     web.init_app(app, __version__, settings.sign_mode, unusable)
     app.register_blueprint(dispatch.blueprint)
-    commands.init_app(app, with_database=bool(settings.order_database_url))
+    if settings.command_line:  # a cold start has no time for what no request can reach
+        commands.init_app(app, with_database=bool(settings.order_database_url))
     return app
 
 

@@ -483,3 +483,11 @@ def test_a_forbidden_word_is_found(line: str):
 )
 def test_a_harmless_word_is_left_alone(line: str):
     assert list(forbidden_in(line)) == []
+
+
+def test_an_order_database_loads_what_requests_need_and_no_more():
+    given = {"orderDatabaseUrl": "sqlite:////var/lib/shop/orders.sqlite3"}
+    start = f"create_app(Settings.from_env({given}))"
+    loaded = loaded_by(f"from app import create_app\nfrom config.settings import Settings\n{start}")
+    assert "sqlalchemy" in loaded
+    assert loaded.isdisjoint({"alembic", "mako", "psycopg", "pymysql"})
