@@ -181,7 +181,7 @@ def _engine(url: URL, kind: str, patience: float) -> Engine:
             "pool_recycle": 280,  # many servers and proxies end what is idle for 300 s
             # A statement sees what is committed when it begins: an UPDATE that waited for a row finds it changed.
             "isolation_level": "READ COMMITTED",
-            "connect_args": _server_limits(kind, patience),
+            "connect_args": _server_limits(url, kind, patience),
         }
     engine = create_engine(
         url,
@@ -197,7 +197,7 @@ def _engine(url: URL, kind: str, patience: float) -> Engine:
     return engine
 
 
-def _server_limits(kind: str, patience: float) -> dict[str, Any]:
+def _server_limits(url: URL, kind: str, patience: float) -> dict[str, Any]:
     if kind == "mysql":
         whole = max(1, round(patience + 0.5))
         return {
@@ -210,11 +210,13 @@ def _server_limits(kind: str, patience: float) -> dict[str, Any]:
             " sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
         }
     milliseconds = int(patience * 1000)
+    limits = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
     return {
         "connect_timeout": CONNECT_TIMEOUT,
         # A server that vanished without a word, as in a failover, would otherwise be waited for a quarter of an hour.
         "tcp_user_timeout": milliseconds,
-        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        # Beside the merchant's own, such as a search_path.
+        "options": " ".join([*url.normalized_query.get("options", ()), limits]),
     }
 
 

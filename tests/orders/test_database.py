@@ -208,6 +208,15 @@ print("LACKING", app.extensions["pay"].lacking(("orderDatabaseUrl",)))
     assert "requirements-orders.txt" in run.stdout
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_options_of_the_url_are_kept_beside_the_limits(database_url: str):
+    database = Database(f"{database_url}?options=-csearch_path%3Dshop")
+    with database.reading() as connection:
+        shown = [connection.execute(text(f"SHOW {name}")).scalar() for name in ("search_path", "statement_timeout")]
+    assert shown == ["shop", "2500ms"]
+    database.close()
+
+
 def test_a_server_that_vanished_without_a_word_is_given_up_soon(database: Database):
     """What is sent and not confirmed by the other machine: the kernel would try for a quarter of an hour."""
     with database.engine.connect() as connection:
