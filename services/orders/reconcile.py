@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, case, func, literal, select, update
+from sqlalchemy.exc import DataError
 
 from services.merchant_code import DatabaseFailed
 from services.orders import facts, states
@@ -217,7 +218,9 @@ class Reconciler:
 
         try:
             return self._database.run(write)
-        except DatabaseFailed:
+        except DatabaseFailed as failure:
+            if not isinstance(failure.__cause__, DataError):
+                raise
             if len(answers) == 1:
                 log.exception("what WeChat Pay says of %s cannot be stored", answers[0].row[kind.number])
                 return 0  # due again when its lease ends

@@ -35,6 +35,17 @@ def test_a_payment_whose_callback_was_lost_is_found(house: House):
     assert (house.state(number), house.state(other)) == ("PAID", "PENDING")
 
 
+def test_an_answer_that_cannot_be_stored_keeps_no_other_back(house: House, database_kind: str):
+    strange, other = house.order(), house.order()
+    for number in (strange, other):
+        house.box.pay(number, deliver=False)
+    house.box.ledger.orders[strange].transaction_id = "4" * 40  # longer than any documented one, and than its column
+    make_due(house)
+    assert reconcile(house)["changed"] == (2 if database_kind == "sqlite" else 1)
+    assert house.state(other) == "PAID"
+    assert house.state(strange) == ("PAID" if database_kind == "sqlite" else "PENDING")
+
+
 def test_an_order_past_its_time_is_closed_at_both_sides(house: House):
     number = house.order()
     make_due(house, expires_at=now() - timedelta(seconds=1))
