@@ -6,8 +6,10 @@ import importlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from flask import Flask
 
 from config.settings import Settings
@@ -15,12 +17,13 @@ from controllers import errors
 from controllers.components import Components
 from controllers.pay_controller import Action
 from routes import commands, dispatch, web
-from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, RIGHTS
+from routes.actions import ACTIONS, ALL_NEEDS, CREDENTIALS, MERCHANT, RIGHTS
 from services.handler_pool import HandlerPool
 from services.merchant_code import contained
 from services.order_service import OrderService
 from services.pay_service import Merchant, PayService
-from services.strategies.base import Strategy
+from services.self_test import SelfTest
+from services.strategies.base import PAYMENT, REFUND, TRANSFER, Strategy
 from services.strategies.confirmation import Confirmation
 from services.strategies.gateway_strategy import GatewayStrategy
 from services.strategies.sdk_strategy import SdkStrategy
@@ -28,13 +31,16 @@ from services.wechatpay.client import Client
 from services.wechatpay.signer import Signer
 from services.wechatpay.transport import BaseAdapter, Transport
 from utils import logs
-from utils.cloudbase_auth import CallerPolicy, TokenVerifier
+from utils.cloudbase_auth import FETCH_TIMEOUT, KEY_SET, CallerPolicy, TokenVerifier
 
 if TYPE_CHECKING:
+    from services.doctor.report import Case, Report
     from services.orders.desk import OrderDesk
+    from services.orders.service import SqlOrderService
 
 __version__ = "1.0.0"
-HANDLER_THREADS = 32
+USER_AGENT = f"pay-common-python/{__version__}"
+HANDLER_THREADS = 20  # gunicorn.conf.py counts them
 
 log = logging.getLogger("pay.start")
 
@@ -60,7 +66,8 @@ def create_app(
     elif "orderDatabaseUrl" not in settings.problems and (
         settings.price_list or (order_service and order_service.needs_database)
     ):
-        settings = settings.with_problem("orderDatabaseUrl", "is unset although priceList or orderService builds on it")
+        reason = "is unset although priceList or orderService builds on it: set it, or unset those"
+        settings = settings.with_problem("orderDatabaseUrl", reason)
     order_service = order_service or OrderService()
     order_service.rights = RIGHTS
     unusable = _unusable(settings)
@@ -78,6 +85,7 @@ def create_app(
         pay=pay,
         desk=desk,
         orders=order_service,
+        self_test=_self_test(settings),
         lacking=settings.lacking,
         caller_policy=_caller_policy(settings),
         public_actions=settings.public_actions,
@@ -95,7 +103,8 @@ def create_app(
     web.init_app(app, __version__, settings.sign_mode, unusable)
     app.register_blueprint(dispatch.blueprint)
     if settings.command_line:  # a cold start has no time for what no request can reach
-        commands.init_app(app, with_database=bool(settings.order_database_url))
+        diagnose = partial(_diagnosis, settings, transport, order_service)
+        commands.init_app(app, with_database=bool(settings.order_database_url), diagnose=diagnose)
     return app
 
 
@@ -105,16 +114,7 @@ def _services(
     """What is built on the credentials: neither without them, no desk without an order database."""
     if settings.lacking(CREDENTIALS) or settings.private_key is None or settings.api_v3_key is None:
         return None, None
-    client = Client(
-        transport=Transport(adapter),
-        signer=Signer(settings.merchant_id, settings.merchant_serial_number, settings.private_key),
-        api_v3_key=settings.api_v3_key,
-        public_key_id=settings.wxpay_public_key_id,
-        public_key=settings.wxpay_public_key,
-        hosts=(settings.api_base, settings.api_backup),
-        timeout=settings.wxpay_timeout,
-        user_agent=f"pay-common-python/{__version__}",
-    )
+    client = _client(settings, Transport(adapter), settings.private_key, settings.api_v3_key)
     direct = SdkStrategy(client.keys, settings.api_v3_key)
     forwarded = GatewayStrategy(
         settings.api_v3_key,
@@ -141,16 +141,108 @@ def _services(
     return PayService(strategy, merchant, orders, pool, desk.actions() if desk else {}), desk
 
 
+def _client(
+    settings: Settings, transport: Transport, private_key: RSAPrivateKey, api_v3_key: bytes, host: str = ""
+) -> Client:
+    """The client of the configured hosts, or of this one alone."""
+    return Client(
+        transport=transport,
+        signer=Signer(settings.merchant_id, settings.merchant_serial_number, private_key),
+        api_v3_key=api_v3_key,
+        public_key_id=settings.wxpay_public_key_id,
+        public_key=settings.wxpay_public_key,
+        hosts=(host, host) if host else (settings.api_base, settings.api_backup),
+        timeout=settings.wxpay_timeout,
+        user_agent=USER_AGENT,
+    )
+
+
 def _caller_policy(settings: Settings) -> CallerPolicy:
     tokens = None
     if settings.cloudbase_env_id:
-        tokens = TokenVerifier(settings.cloudbase_env_id, settings.cloudbase_auth_url)
+        get = partial(Transport(connections=1).get, timeout=FETCH_TIMEOUT)
+        tokens = TokenVerifier(settings.cloudbase_env_id, settings.cloudbase_auth_url, get)
     return CallerPolicy(
         caller_headers=settings.caller_headers,
         in_runtime=settings.on_platform,
         operator_key=settings.operator_key,
         operator_ids=settings.operator_ids,
         tokens=tokens,
+    )
+
+
+def _self_test(settings: Settings) -> SelfTest | None:
+    if settings.api_v3_key is None:
+        return None
+    return SelfTest(settings.api_v3_key, dict(_callbacks(settings).values()))
+
+
+def _callbacks(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Variable -> what is reported there, and the address, "" where there is none."""
+    return {
+        "notifyURLPayURL": (PAYMENT.name, settings.notify_url_pay),
+        "notifyURLRefundsURL": (REFUND.name, settings.notify_url_refunds),
+        "transferNotifyUrl": (TRANSFER.name, settings.transfer_notify_url),
+    }
+
+
+def _diagnosis(
+    settings: Settings,
+    adapter: BaseAdapter | None,
+    orders: OrderService,
+    *,
+    certificate: tuple[str, str] | None,
+    env_file: str | None,
+    online: bool,
+) -> Report:
+    """What the doctor command reports; `certificate` is the name and text of the merchant API certificate's file,
+    `env_file` the text of the `.env`.
+    """
+    from config import examination  # noqa: PLC0415 - no request needs it
+    from services.doctor import callbacks, merchant  # noqa: PLC0415
+    from services.doctor.report import Finding, Report  # noqa: PLC0415
+
+    own_rights = type(orders).authorize.__module__ not in ("services.order_service", "services.orders.service")
+    subject = examination.Subject(settings, ALL_NEEDS, own_rights, certificate, env_file, online)
+    report = Report([Finding(*row) for row in examination.examine(subject)], *examination.scope(subject))
+    if online:
+        case = _case(settings, adapter, examination.is_center)
+        merchant.examine(case, report)
+        callbacks.tokens(case, report)
+        callbacks.examine(case, report)
+        if settings.order_database_url and "orderDatabaseUrl" not in settings.problems:
+            from services.orders import checkup  # noqa: PLC0415
+
+            checkup.examine(cast("SqlOrderService", orders).parts.store.database, report)
+    return report
+
+
+def _case(settings: Settings, adapter: BaseAdapter | None, is_center: Callable[[str], bool]) -> Case:
+    """The settings as those see them who ask WeChat Pay and the callback addresses."""
+    from services.doctor.report import Case  # noqa: PLC0415 - as above
+
+    private_key, api_v3_key, lacking = settings.private_key, settings.api_v3_key, settings.lacking(MERCHANT)
+    client = None
+    if private_key and api_v3_key and not lacking:
+        def client(transport: Transport, host: str) -> Client:
+            return _client(settings, transport, private_key, api_v3_key, host)
+
+    places = {name: place for name, place in _callbacks(settings).items() if place[1]}
+    app_ids = {"appId": settings.app_id, "service_app_id": settings.service_app_id}
+    return Case(
+        client=client,
+        lacking=lacking,
+        hosts={"wxPayApiBase": settings.api_base, "wxPayApiBackup": settings.api_backup},
+        merchant_id=settings.merchant_id,
+        app_ids={name: app_id for name, app_id in app_ids.items() if app_id},
+        api_v3_key=api_v3_key,
+        has_public_key=settings.wxpay_public_key is not None,
+        public_key_id=settings.wxpay_public_key_id,
+        callbacks=places,
+        forwarded=frozenset(name for name, (_, url) in places.items() if is_center(url)),
+        token_keys=f"{settings.cloudbase_auth_url}{KEY_SET}" if settings.cloudbase_env_id else "",
+        user_agent=f"{USER_AGENT} doctor",
+        adapter=adapter,
     )
 
 
@@ -217,7 +309,8 @@ def _with_unknown_actions_reported(settings: Settings) -> Settings:
     if settings.public_actions <= known:
         return settings
     settings = replace(settings, public_actions=frozenset())
-    return settings.with_problem("publicActions", "names an action that does not exist; until then none is public")
+    reason = "names an action that does not exist: correct it; until then none is public"
+    return settings.with_problem("publicActions", reason)
 
 
 def _unusable(settings: Settings) -> list[str]:

@@ -4,15 +4,21 @@ This module finds the base64 bodies and mends what pasting broke; ``cryptography
 What was pasted is recognised by its DER content, so a missing or wrong armour line does no harm.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import re
 from collections.abc import Iterator
-from typing import TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 Key = TypeVar("Key", RSAPrivateKey, RSAPublicKey)
 
@@ -69,6 +75,25 @@ def secret_parts(text: str) -> set[str]:
         body = _body(segment)
         shapes += [body, *(body[start : start + 64] for start in range(0, len(body), 64))]
     return {part for shape in shapes for part in _TELLING.findall(shape)}
+
+
+def certificates(text: str) -> list[Certificate]:
+    """Every X.509 certificate in the text, in whatever shape it was pasted; for the command line only."""
+    from cryptography import x509  # noqa: PLC0415 - 30 ms that a start does not pay
+
+    found = []
+    for _, segment in dict.fromkeys(_segments(_unescaped(text))):
+        with suppress(PemProblem, ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
+            certificate = x509.load_der_x509_certificate(_der(_body(segment)))
+            # Both are parsed when they are asked for only: a damaged one is none, here and not somewhere later.
+            if certificate.subject is not None and certificate.public_key():
+                found.append(certificate)
+    return found
+
+
+def bare(text: str) -> str:
+    """The base64 text of the longest part, without armour and line breaks: the shortest that is read."""
+    return max((_body(segment) for _, segment in _segments(_unescaped(text))), key=len)
 
 
 def _contents(text: str) -> tuple[list[RSAPrivateKey | RSAPublicKey], list[str]]:

@@ -82,11 +82,11 @@ merchant_serial_number = matching(
 env_id = matching(_LABEL, "must be a CloudBase environment id: letters, digits and hyphens")
 price_list = matching(
     r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
-    "must look like package.module:function",
+    "must name a function, as package.module:function",
 )
 order_service = matching(
     r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
-    "must look like package.module:Class",
+    "must name a class, as package.module:Class",
 )
 
 
@@ -108,23 +108,23 @@ def public_key_id(text: str) -> str:
 
 def operator_key(text: str) -> str:
     if len(text) < 32 or not text.isascii() or not text.isprintable():
-        raise BadValue("must have 32 ASCII characters or more; it grants nothing")
+        raise BadValue("must have 32 ASCII characters or more; until then it grants nothing")
     return text
 
 
 def operator_ids(text: str) -> frozenset[str]:
     items = _items(text)
     if "" in items:
-        raise BadValue("has an empty item; it grants nothing: list openids or uids, one comma between two")
+        raise BadValue("has an empty item: list openids or uids, one comma between two; until then it grants nothing")
     if "*" in items and len(items) > 1:
-        raise BadValue("mixes * with other items; it grants nothing: use * alone, or list openids or uids")
+        raise BadValue("mixes * with other items: use * alone, or list openids or uids; until then it grants nothing")
     return frozenset(items)
 
 
 def action_names(text: str) -> frozenset[str]:
     items = _items(text)
     if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", item) for item in items):
-        raise BadValue("must be a comma-separated list of action names; nothing is public")
+        raise BadValue("must be a comma-separated list of action names; until then nothing is public")
     return frozenset(items)
 
 
@@ -226,7 +226,7 @@ def notify_url(limit: int) -> Callable[[str], str]:
         if not _is_public(host):
             raise BadValue("must have a public host: no localhost, no private address")
         if not path.strip("/"):
-            raise BadValue("must have a path after the host")
+            raise BadValue("must have a path after the host, such as /wechatpay/order")
         if len(text) > limit:
             raise BadValue(f"must have at most {limit} characters")
         return text

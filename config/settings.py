@@ -6,7 +6,7 @@ and the value that grants or risks least takes its place.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -20,10 +20,10 @@ API_BASE = "https://api.mch.weixin.qq.com"
 API_BACKUP = "https://api2.mch.weixin.qq.com"
 
 _SECRETS = {"privateKey", "apiV3Key", "operatorKey", "orderDatabaseUrl", "eventWebhookSecret"}
-_SANDBOX_MARK = "SANDBOX"  # how the APIv3 key of the sandbox's merchant begins
+SANDBOX_MARK = "SANDBOX"  # how the APIv3 key of the sandbox's merchant begins
 
 # Variable -> field. The order is the order of a report.
-_FIELDS = {
+FIELDS = {
     "signMode": "sign_mode",
     "appId": "app_id",
     "service_app_id": "service_app_id",
@@ -112,6 +112,7 @@ class Settings:
     command_line: bool                        # run by `flask --app app ...`: standard output belongs to the command
     problems: Mapping[str, str]               # variable name -> why it is unusable
     pasted_secrets: frozenset[str] = frozenset()  # parts of secret values as they were given, usable or not
+    given: Mapping[str, str] = field(default_factory=dict)  # every variable as it came; on the command line only
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -121,12 +122,13 @@ class Settings:
             for name in _SECRETS & defaults.DEFAULTS.keys():
                 read.problems[name] = "is in config/defaults.py, which is code: move it to the environment"
         on_platform = bool(read.text("TENCENTCLOUD_RUNENV") or read.text("SCF_RUNTIME"))
+        command_line = read.text("FLASK_RUN_FROM_CLI") == "true"  # set by the flask command
 
         api_base = read("wxPayApiBase", rules.base_url, API_BASE)
         # What is meant for another host must not reach the official one as its second try.
         api_backup = read("wxPayApiBackup", rules.base_url, API_BACKUP if api_base == API_BASE else api_base)
         api_v3_key = read("apiV3Key", rules.api_v3_key, None)
-        is_sandbox = read.text("apiV3Key").startswith(_SANDBOX_MARK)
+        is_sandbox = read.text("apiV3Key").startswith(SANDBOX_MARK)
         if is_sandbox and on_platform and not rules.is_on_loopback(api_base):
             api_v3_key = None
             read.problems["apiV3Key"] = "belongs to the sandbox credentials: set those of the real merchant"
@@ -183,8 +185,9 @@ class Settings:
             event_webhook_secret=webhook_secret,
             log_level=read("logLevel", rules.choice("debug", "info", "warning", "error"), "info"),
             on_platform=on_platform,
-            command_line=read.text("FLASK_RUN_FROM_CLI") == "true",  # set by the flask command
+            command_line=command_line,
             pasted_secrets=_pasted_secrets(read),
+            given=read.given() if command_line else {},
             problems=read.report(),  # last: every variable has been read
         )
 
@@ -206,7 +209,7 @@ class Settings:
         return tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{name}={'set' if self._is_set(name) else 'unset'}" for name in _FIELDS)
+        states = ", ".join(f"{name}={'set' if self._is_set(name) else 'unset'}" for name in FIELDS)
         return f"Settings({states}, problems=[{', '.join(self.problems)}])"
 
     def _lack(self, name: str) -> str:
@@ -220,7 +223,7 @@ class Settings:
         return "" if name in _OPTIONAL or self._is_set(name) else name
 
     def _is_set(self, name: str) -> bool:
-        return bool(getattr(self, _FIELDS[name]))
+        return bool(getattr(self, FIELDS[name]))
 
 
 class _Reader:
@@ -233,8 +236,11 @@ class _Reader:
     def text(self, name: str) -> str:
         return self._environ.get(name, "").strip()
 
+    def given(self) -> Mapping[str, str]:
+        return MappingProxyType(dict(self._environ))
+
     def report(self) -> Mapping[str, str]:
-        return MappingProxyType({name: self.problems[name] for name in _FIELDS if name in self.problems})
+        return MappingProxyType({name: self.problems[name] for name in FIELDS if name in self.problems})
 
     def __call__(
         self, name: str, rule: Callable[[str], Value], unset: Value, *, refused: Value | None = None
@@ -256,7 +262,10 @@ class _Reader:
 def _environment_over_defaults() -> dict[str, str]:
     # str(): a number without quotes there must not keep the function from starting
     shipped = {name: str(value) for name, value in defaults.DEFAULTS.items() if name not in _SECRETS}
-    return shipped | {name: value for name, value in os.environ.items() if value.strip()}
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    # Windows lists every name in capitals and finds it in any spelling.
+    spelt = {name: os.environ[name] for name in FIELDS if os.environ.get(name, "").strip()}
+    return shipped | given | spelt
 
 
 def _public_key_pair(read: _Reader, private_key: RSAPrivateKey | None) -> tuple[RSAPublicKey | None, str]:
@@ -264,7 +273,7 @@ def _public_key_pair(read: _Reader, private_key: RSAPrivateKey | None) -> tuple[
     key = read("wxPayPublicKey", pem.public_key, None)
     key_id = read("wxPayPublicKeyId", rules.public_key_id, "")
     if key and private_key and key.public_numbers() == private_key.public_key().public_numbers():
-        read.problems["wxPayPublicKey"] = "is the public half of privateKey: paste WeChat Pay's wxp_pub.pem"
+        read.problems["wxPayPublicKey"] = "is the public half of privateKey: paste WeChat Pay's own key, wxp_pub.pem"
         key = None
     for name, other in (("wxPayPublicKey", "wxPayPublicKeyId"), ("wxPayPublicKeyId", "wxPayPublicKey")):
         if read.text(other) and not read.text(name):

@@ -10,7 +10,9 @@ from flask import current_app
 
 from services.order_service import OrderService
 from services.pay_service import PayService
+from services.self_test import SelfTest
 from utils.cloudbase_auth import CallerPolicy
+from utils.texts import Message
 
 if TYPE_CHECKING:
     from services.orders.desk import OrderDesk
@@ -21,13 +23,15 @@ class Components:
     """The parts of one application.
 
     `pay` and `desk` are None while credentials are missing or broken, `desk` also without an order database;
-    `lacking(names)` says which of these settings are. `fixed` holds the only values that callers may repeat for
-    `appid`, `mchid` and, by the setting that holds it, `notify_url`. `callback_timeout` is in seconds.
+    `lacking(names)` says which of these settings are. `self_test` answers the doctor's questions. `fixed` holds the
+    only values that callers may repeat for `appid`, `mchid` and, by the setting that holds it, `notify_url`.
+    `callback_timeout` is in seconds.
     """
 
     pay: PayService | None
     desk: OrderDesk | None
     orders: OrderService
+    self_test: SelfTest | None
     lacking: Callable[[Iterable[str]], list[str]]
     caller_policy: CallerPolicy
     public_actions: frozenset[str]
@@ -40,7 +44,7 @@ class MissingCredentials(Exception):
     """Settings that the action needs are missing or broken; `str()` lists them by name, never by value."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        super().__init__("MISSING_CREDENTIALS: " + ", ".join(names))
+        super().__init__(Message("MISSING_CREDENTIALS: {names}", names=", ".join(names)))
 
 
 def components() -> Components:

@@ -18,8 +18,9 @@ from services.merchant_code import authorize
 from services.order_service import Refused
 from services.pay_service import PayService, Result, protect_people
 from utils import validator
-from utils.cloudbase_auth import Caller, KeysUnavailable
+from utils.cloudbase_auth import NO_KEYS, Caller, KeysUnavailable
 from utils.logs import protect
+from utils.texts import Message
 
 Body = dict[str, Any]
 Run = Callable[[PayService, str, Body, Caller], Result]
@@ -110,11 +111,11 @@ def _require_admitted(action: Action, caller: Caller, parts: Components) -> None
     if caller.admitted or (ignored and action.name in parts.public_actions):
         return
     if caller.keys_unavailable:
-        raise KeysUnavailable("the token's keys cannot be had now: try again later")
+        raise KeysUnavailable(NO_KEYS)
     if ignored:
-        raise Unauthorized("Authorization: a Bearer token of this CloudBase environment is needed")
+        raise Unauthorized(Message("Authorization: a Bearer token of this CloudBase environment is needed"))
     raise Unauthorized(
-        "unknown caller: use wx.cloud.callHTTPFunction, or send Authorization: Bearer <access token>"
+        Message("unknown caller: use wx.cloud.callHTTPFunction, or send Authorization: Bearer <access token>")
     )
 
 
@@ -122,7 +123,7 @@ def _require_origin(request: Request, parts: Components) -> None:
     """WeChat Pay asks for an Origin check before an H5 order ([4012791831])."""
     origin = request.headers.get("Origin")
     if origin and parts.allowed_origins and origin not in parts.allowed_origins:
-        raise Refused("Origin is not listed in corsAllowOrigin", 403)
+        raise Refused(Message("Origin is not listed in corsAllowOrigin: list it there to order from this page"), 403)
 
 
 def _client_ip(headers: Mapping[str, str]) -> str:

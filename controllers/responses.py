@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
+
+from controllers.languages import told
+from utils.texts import Message
 
 
 def success(data: Any) -> Response:
@@ -12,10 +15,18 @@ def success(data: Any) -> Response:
     return jsonify(code=0, msg="success", data=data)
 
 
-def failure(status: int, msg: str, data: Any = None) -> Response:
-    """`{"code": -1, "msg": msg, "data": data}` with an HTTP status that is never 2xx."""
-    response = jsonify(code=-1, msg=msg, data=data)
+def failure(status: int, msg: str, data: Any = None, *, is_unknown: bool = False) -> Response:
+    """`{"code": -1, "msg": msg, "data": data}` with an HTTP status that is never 2xx.
+
+    With `"outcome": "unknown"` where what was asked for may have happened: programs need it beside the words, which
+    change with the language. A Message is told in the one that the request asks for; any other text is somebody else's
+    and stays as it is.
+    """
+    outcome = {"outcome": "unknown"} if is_unknown else {}
+    response = jsonify(code=-1, msg=told(msg, request.accept_languages), data=data, **outcome)
     response.status_code = status
+    if isinstance(msg, Message):
+        response.vary.add("Accept-Language")
     return response
 
 

@@ -250,17 +250,17 @@ def svg(diagram: Diagram) -> str:
         f' height="{diagram.height}" font-family="{FONT}" font-size="13.5" role="img">',
         f"<title>{escape(diagram.title)}</title>",
         "<defs>",
-        _head("head", INK),
-        _head("faint", FAINT),
+        arrow_head("head", INK),
+        arrow_head("faint", FAINT),
         "</defs>",
         f'<rect x="1" y="1" width="{WIDTH - 2}" height="{diagram.height - 2}" rx="10" fill="#ffffff"'
         ' stroke="#d1d5db"/>',
-        _text(diagram.title, 20, 32, size=17, weight="600", fill="#111827"),
+        text_at(diagram.title, 20, 32, size=17, weight="600", fill="#111827"),
         *_entry(nodes["PENDING"], diagram.entry),
         *(line for arrow in diagram.arrows for line in _arrow(arrow, nodes)),
         *(line for node in diagram.nodes for line in _node(node)),
         *(
-            _text(note, 20, diagram.height - 20 - 19 * (len(diagram.notes) - 1 - index), size=13, fill="#4b5563")
+            text_at(note, 20, diagram.height - 20 - 19 * (len(diagram.notes) - 1 - index), size=13, fill="#4b5563")
             for index, note in enumerate(diagram.notes)
         ),
         "</svg>",
@@ -268,7 +268,7 @@ def svg(diagram: Diagram) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _head(name: str, colour: str) -> str:
+def arrow_head(name: str, colour: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 10 10" refX="9.5" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
         f'<path d="M0 1 L10 5 L0 9 z" fill="{colour}"/></marker>'
@@ -280,7 +280,7 @@ def _entry(node: Node, words: str) -> list[str]:
     return [
         f'<circle cx="{x:g}" cy="{y - 36:g}" r="5" fill="{INK}"/>',
         f'<path d="M{x:g} {y - 31:g} L{x:g} {y - 1:g}" stroke="{INK}" stroke-width="1.6" marker-end="url(#head)"/>',
-        _text(words, x + 14, y - 32, fill=INK),
+        text_at(words, x + 14, y - 32, fill=INK),
     ]
 
 
@@ -296,11 +296,11 @@ def _arrow(arrow: Arrow, nodes: dict[str, Node]) -> list[str]:
     lines = [
         f'<path data-from="{arrow.origin}" data-to="{arrow.target}" d="M{_point(start)} {middle}{_point(end)}"'
         f' fill="none" stroke-width="1.6" {style}/>',
-        *(_text(line, x, y + 17 * index, anchor=arrow.anchor, fill=INK) for index, line in enumerate(arrow.words)),
+        *(text_at(line, x, y + 17 * index, anchor=arrow.anchor, fill=INK) for index, line in enumerate(arrow.words)),
     ]
     if arrow.event:
         below = y + 17 * len(arrow.words) + (12 if arrow.anchor == "middle" else 1)
-        lines.append(_text(arrow.event, x, below, anchor=arrow.anchor, size=12.5, fill=EVENT, family=MONO))
+        lines.append(text_at(arrow.event, x, below, anchor=arrow.anchor, size=12.5, fill=EVENT, family=MONO))
     return lines
 
 
@@ -316,12 +316,12 @@ def _node(node: Node) -> list[str]:
             f'<rect x="{left + 4:g}" y="{top + 4:g}" width="{NODE_WIDTH - 8}" height="{NODE_HEIGHT - 8}" rx="5"'
             f' fill="none" stroke="{border}"/>'
         )
-    lines.append(_text(node.name, node.x, node.y - 3, anchor="middle", size=13, weight="600", fill=ink, family=MONO))
-    lines.append(_text(node.says, node.x, node.y + 15, anchor="middle", size=12.5, fill=ink))
+    lines.append(text_at(node.name, node.x, node.y - 3, anchor="middle", size=13, weight="600", fill=ink, family=MONO))
+    lines.append(text_at(node.says, node.x, node.y + 15, anchor="middle", size=12.5, fill=ink))
     return lines
 
 
-def _text(
+def text_at(
     text: str,
     x: float,
     y: float,

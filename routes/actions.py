@@ -13,8 +13,9 @@ from utils import validator
 
 CALLER, OPERATOR, PAYEE = "caller", "operator", "payee"
 
-# What every call and callback needs; the optional ones among them count only when they are broken.
-CREDENTIALS = (
+# What WeChat Pay must be asked with, and what every call and callback needs; the optional ones among them count only
+# when they are broken.
+MERCHANT = (
     "appId",
     "merchantId",
     "merchantSerialNumber",
@@ -24,6 +25,9 @@ CREDENTIALS = (
     "wxPayPublicKeyId",
     "wxPayApiBase",
     "wxPayApiBackup",
+)
+CREDENTIALS = (
+    *MERCHANT,
     "orderService",
     "orderDatabaseUrl",
     "priceList",

@@ -14,9 +14,11 @@ from controllers.pay_controller import Action
 from routes.actions import ACTIONS, EVENTS, OTHER_NOTIFICATION, PATHS
 from services.pay_service import BadRequest
 from utils import json_body, logs
+from utils.texts import Message
 
 MAX_BODY = 1_500_000
 MAX_FORWARD = 4_000_000
+MAX_SHOWN = 1000  # characters of an action that does not exist
 _PREFIX = "/wx-pay/"
 
 blueprint = Blueprint("dispatch", __name__)
@@ -39,8 +41,14 @@ def dispatch(path: str) -> Response:
     if isinstance(row, Action) or "ParsedContent" not in body:
         _require_size(raw, MAX_BODY)
     if isinstance(row, Action):
+        request.environ["pay.admit"]()
         return pay_controller.handle(row, body, request)
     return callback_controller.handle(row, body, raw, request)
+
+
+def is_action(method: str, path: str) -> bool:
+    """Whether the request line says already that a caller asks for an action."""
+    return method == "POST" and isinstance(_by_path(path), Action)
 
 
 def _by_path(path: str) -> Action | Callback | None:
@@ -67,14 +75,16 @@ def _by_body(body: dict[str, Any], path: str) -> Action | Callback:
         return EVENTS.get(event_type, OTHER_NOTIFICATION)
     if path.removesuffix("/") in ACTIONS:
         return ACTIONS[path.removesuffix("/")]
-    raise NotFound("nothing here: POST to /wx-pay/<action>, or name the action in the body's _action")
+    raise NotFound(Message("nothing here: POST to /wx-pay/<action>, or name the action in the body's _action"))
 
 
 def _named(name: Any) -> Action | Callback:
     row = ACTIONS.get(name) if isinstance(name, str) else None
     if row is None:
-        shown = ascii(name)[:80] if isinstance(name, str) else type(name).__name__
-        raise BadRequest(f"_action: unknown action {shown}; expected one of {', '.join(ACTIONS)}")
+        # Who takes one field for another gets no secret back; what is cut off here is longer than any.
+        shown = ascii(logs.redact(name[:MAX_SHOWN]))[:80] if isinstance(name, str) else type(name).__name__
+        template = "_action: unknown action {shown}; expected one of {known}"
+        raise BadRequest(Message(template, shown=shown, known=", ".join(ACTIONS)))
     return row
 
 
@@ -98,7 +108,7 @@ def _forwarded(text: str) -> Any:
 
 def _require_size(raw: bytes, limit: int) -> None:
     if len(raw) > limit:
-        raise BodyTooLarge(f"the body exceeds {limit} bytes")
+        raise BodyTooLarge(Message("the body exceeds {most} bytes: send less", most=limit))
 
 
 def _parse(raw: bytes, incoming: Request, *, is_callback: bool) -> dict[str, Any]:
@@ -113,7 +123,7 @@ def _parse(raw: bytes, incoming: Request, *, is_callback: bool) -> dict[str, Any
         return _parse_form(raw)
     body = json_body.parse(raw)
     if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequest(Message("the body must be a JSON object"))
     return body
 
 
@@ -121,8 +131,8 @@ def _parse_form(raw: bytes) -> dict[str, Any]:
     try:
         pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=200)
     except ValueError as error:
-        raise BadRequest("the body must be a JSON object or a form in UTF-8") from error
+        raise BadRequest(Message("the body must be a JSON object or a form in UTF-8")) from error
     body = dict(pairs)
     if len(body) != len(pairs):
-        raise BadRequest("the form repeats a field")
+        raise BadRequest(Message("the form repeats a field: send each once"))
     return body

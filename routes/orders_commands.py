@@ -18,7 +18,7 @@ from routes.actions import CREDENTIALS
 from services.merchant_code import DatabaseFailed, contained, is_kept
 from services.orders import reading
 from services.orders.compare import Comparison, report_csv, report_text
-from services.orders.database import Database
+from services.orders.database import Database, driver_says
 from services.orders.desk import OrderDesk
 from services.orders.service import SqlOrderService
 from services.orders.tables import init_db, init_sql
@@ -41,8 +41,8 @@ class _Orders(click.Group):
         try:
             return super().invoke(ctx)
         except DatabaseFailed as error:
-            raise click.ClickException(redact(f"{error}{_driver_says(error)}")) from error
-        except (MissingCredentials, WechatPayError, TimeoutError) as error:
+            raise click.ClickException(redact(f"{error}{driver_says(error)}")) from error
+        except (MissingCredentials, WechatPayError) as error:
             raise click.ClickException(redact(str(error))) from error
 
 
@@ -85,7 +85,7 @@ def show(number: str, json_: bool) -> None:
     """All about one order, refund or transfer: its numbers, refunds, callbacks, events, incidents."""
     found = reading.life(_database(), number)
     if found is None:
-        raise click.ClickException(f"{number} is not stored")
+        raise click.ClickException(f"{number} is not stored: no order, refund or transfer has this number")
     if json_:
         _print_json(found)
         return
@@ -105,12 +105,12 @@ def replay(notification: str) -> None:
     """Handle a stored notification again, by its id or how that begins; what it says already changes nothing."""
     found = reading.found_notifications(_database(), notification)
     if len(found) != 1:
-        many = "names several notifications: give more of its id" if found else "names no stored notification"
-        raise click.ClickException(f"{notification} {many}")
+        several = f"{notification} names several notifications: give more of its id"
+        raise click.ClickException(several if found else f"{notification} names no stored notification")
     before = reading.outcome(_database(), found[0])
     if not is_kept(_handled(found[0])):
         raise click.ClickException("the order service did not keep it: the log holds its reason")
-    click.echo(f"{found[0].event_type}: was {before}, is {reading.outcome(_database(), found[0])}")
+    click.echo(f"{_plain(found[0].event_type)}: was {before}, is {reading.outcome(_database(), found[0])}")
 
 
 def _handled(notification: Notification) -> Any:
@@ -118,7 +118,7 @@ def _handled(notification: Notification) -> Any:
     protect_people(notification.plaintext)
     until = time.monotonic() + REPLAY_TIME
     try:
-        return contained(lambda: _service().handler_notification(notification, until))
+        return contained(_service().handler_notification, notification, until)
     except DatabaseFailed:
         raise
     except Exception as error:
@@ -223,12 +223,6 @@ def _desk() -> OrderDesk:
     if desk is None:
         raise MissingCredentials(components().lacking(CREDENTIALS))
     return desk
-
-
-def _driver_says(error: DatabaseFailed) -> str:
-    """In brackets, on one line: a wrong password is not mended by trying again."""
-    words = str(getattr(error.__cause__, "orig", None) or "").split()
-    return f" ({' '.join(words)})" if words else ""
 
 
 def _print_json(value: Any) -> None:

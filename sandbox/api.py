@@ -87,6 +87,8 @@ class Api:
                 self._limits.refused(route.what)
             record.refusal = f"{refusal.code}: {refusal.message}"
             answer = self._refused(refusal, signer)
+        if self._merchant.clock_off and "Date" in answer.headers:
+            answer.headers["Date"] = formatdate(time.time() + self._merchant.clock_off, usegmt=True)
         return self._faults.spoil(fault, answer, signer, request) if fault else answer
 
     def _admit(self, request: Request, record: ApiRequest) -> tuple[Route, dict[str, str]]:

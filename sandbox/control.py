@@ -15,13 +15,17 @@
     POST   /sandbox/refunds/{n}/settle       {status, deliver?, ...manner}           -> {deliveries}
     POST   /sandbox/transfers/{n}/finish     {state, fail_reason?, deliver?, ...manner} -> {deliveries}
     POST   /sandbox/deliver                  {kind, number, ...manner}               -> {deliveries}
-    GET    /sandbox/requests?since=<id>      requests to the WeChat Pay face, with answers
+    GET    /sandbox/requests?since=<id>      requests to the WeChat Pay face, with answers; with &spoilt those alone
+                                             that a fault spoilt
     GET    /sandbox/deliveries?since=<id>    notifications and how they were answered
     GET    /sandbox/faults                   switched on now, and all kinds
     POST   /sandbox/faults                   {kind, times?, host?, path?, processed?, seconds?, code?, status?}
     DELETE /sandbox/faults
     POST   /sandbox/call                     {path, body, openid?, source?, headers?, operator?}: the function as
                                              wx.cloud.callHTTPFunction does -> {status, headers, body, error, latency}
+    GET    /sandbox/callers                  the headers of a mini program's user, a user's token, an operator
+    POST   /sandbox/send                     {method, path, headers?, body?, gateway?}: just that to the function or
+                                             the API gateway -> {status, headers, body as text, error, latency}
     POST   /sandbox/token                    {kind?, uid?, openid?, key?, alg?, kid?, claims?}  -> {token}
     GET    /sandbox/qr?text=<code>           the code as an SVG image
     GET    /sandbox/events                   server-sent events: see docs/sandbox.md
@@ -40,7 +44,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from sandbox import web
+from sandbox import outbound, web
 from sandbox.clock import rfc3339
 from sandbox.errors import Refusal
 from sandbox.gateway import KEY_SET_STATES
@@ -51,6 +55,8 @@ from sandbox.wire import Answer, Request
 if TYPE_CHECKING:
     from sandbox.core import Sandbox
 
+SEND_TIMEOUT = 30.0
+_METHODS = ("GET", "POST")
 _MANNER: dict[str, Any] = {
     "shape": str,
     "envelope": (str, type(None)),
@@ -106,6 +112,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "status": int,
     },
     "call": {"path": str, "body": dict, "openid": str, "source": str, "headers": dict, "operator": bool},
+    "send": {"method": str, "path": str, "headers": dict, "body": str, "gateway": bool},
     "token": {"kind": str, "uid": str, "openid": str, "key": str, "alg": str, "kid": str, "claims": dict},
     "reset": {},
 }
@@ -140,6 +147,8 @@ class Control:
                 ("POST", "faults", self._add_fault),
                 ("DELETE", "faults", self._clear_faults),
                 ("POST", "call", self._call),
+                ("GET", "callers", self._callers),
+                ("POST", "send", self._send),
                 ("POST", "token", self._token),
                 ("GET", "qr", web.qr_code),
                 ("GET", "events", self._events),
@@ -238,7 +247,9 @@ class Control:
         return _made(self._sandbox.deliver(**_fields(request, "deliver", "kind", "number")))
 
     def _requests(self, request: Request) -> list[dict[str, Any]]:
-        return [record.describe() for record in self._sandbox.requests_since(_since(request))]
+        records = self._sandbox.requests_since(_since(request, "spoilt"))
+        spoilt_only = "spoilt" in parse_qs(request.query, keep_blank_values=True)
+        return [record.describe() for record in records if record.fault or not spoilt_only]
 
     def _deliveries(self, request: Request) -> list[dict[str, Any]]:
         return [record.describe() for record in self._sandbox.deliveries_since(_since(request))]
@@ -256,16 +267,30 @@ class Control:
     def _call(self, request: Request) -> dict[str, Any]:
         fields = _fields(request, "call", "path", "body")
         headers = fields.pop("headers", {})
-        if not fields["path"].startswith("/") or not all(
-            isinstance(value, str) and (name + value).isprintable() for name, value in headers.items()
-        ):
-            raise ValueError("path must begin with /, and headers must hold printable strings")
+        _check_sendable(fields["path"], headers)
         if fields.pop("operator", False):
             headers["x-operator-key"] = self._sandbox.operator_key
         reply = self._sandbox.call_http_function(**fields, headers=headers)
-        body = reply.json if reply.json is not None else reply.body.decode(errors="replace")
-        answer = {"status": reply.status, "headers": reply.headers, "body": body}
-        return answer | {"error": reply.error, "latency": reply.latency}
+        return _replied(reply, reply.json if reply.json is not None else _text(reply))
+
+    def _callers(self, _: Request) -> dict[str, dict[str, str]]:
+        """By the names that the function's description gives to its security schemes."""
+        return {
+            "miniProgram": self._sandbox.injected_headers(),
+            "accessToken": {"Authorization": f"Bearer {self._sandbox.token()}"},
+            "operatorKey": {"x-operator-key": self._sandbox.operator_key},
+        }
+
+    def _send(self, request: Request) -> dict[str, Any]:
+        fields = _fields(request, "send", "method", "path")
+        method, path, headers = fields["method"], fields["path"], fields.get("headers", {})
+        _check_sendable(path, headers)
+        if method not in _METHODS:
+            raise ValueError(f"method must be one of {', '.join(_METHODS)}")
+        base = self._sandbox.url if fields.get("gateway") else self._sandbox.function
+        body = fields.get("body", "").encode() if method == "POST" else None
+        reply = outbound.send(method, base, path, headers, body, SEND_TIMEOUT)
+        return _replied(reply, _text(reply))
 
     def _events(self, _: Request) -> Answer:
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -321,10 +346,27 @@ def _fields(request: Request, action: str, *required: str) -> dict[str, Any]:
     return body
 
 
-def _since(request: Request) -> int:
+def _check_sendable(path: str, headers: Mapping[str, Any]) -> None:
+    """Raises ValueError for what would not be one request."""
+    if not path.startswith("/") or not all(
+        isinstance(value, str) and (name + value).isprintable() for name, value in headers.items()
+    ):
+        raise ValueError("path must begin with /, and headers must hold printable strings")
+
+
+def _replied(reply: outbound.Reply, body: Any) -> dict[str, Any]:
+    answer = {"status": reply.status, "headers": reply.headers, "body": body}
+    return answer | {"error": reply.error, "latency": reply.latency}
+
+
+def _text(reply: outbound.Reply) -> str:
+    return reply.body.decode(errors="replace")
+
+
+def _since(request: Request, *also: str) -> int:
     values = parse_qs(request.query, keep_blank_values=True)
-    if set(values) - {"since"}:
-        raise ValueError("the only query parameter is since")
+    if set(values) - {"since", *also}:
+        raise ValueError(f"the only query parameters are {', '.join(('since', *also))}")
     value = values.get("since", ["0"])[-1]
     if not re.fullmatch(r"[0-9]{1,18}", value):
         raise ValueError("since must be the id of a record")

@@ -426,10 +426,14 @@ class Sandbox:
         headers: Mapping[str, str] | None = None,
     ) -> outbound.Reply:
         """Call the function as wx.cloud.callHTTPFunction does; `headers` are the mini program's own."""
-        injected = {"x-wx-source": source, "x-wx-openid": openid, "x-wx-appid": self.credentials.app_id}
         own = {"content-type": "application/json", **{name.lower(): value for name, value in (headers or {}).items()}}
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return outbound.post(self.function, path, own | injected, encoded, FUNCTION_TIMEOUT)
+        headers = own | self.injected_headers(openid, source)
+        return outbound.post(self.function, path, headers, encoded, FUNCTION_TIMEOUT)
+
+    def injected_headers(self, openid: str = OPENID, source: str = "wx_client") -> dict[str, str]:
+        """What the platform says about the caller of callHTTPFunction."""
+        return {"x-wx-source": source, "x-wx-openid": openid, "x-wx-appid": self.credentials.app_id}
 
     # Records and faults
 

@@ -12,7 +12,7 @@ from sandbox import rules, views
 from sandbox.clock import rfc3339
 from sandbox.credentials import Credentials
 from sandbox.crypto import decrypt_field, encrypt_field, seal
-from sandbox.errors import Refusal, bad_field, bad_serial
+from sandbox.errors import Refusal, bad_field, bad_openid, bad_serial
 from sandbox.files import File, Files
 from sandbox.keys import Keys
 from sandbox.ledger import Ledger, Transfer
@@ -97,6 +97,8 @@ class Endpoints:
         rules.ORDERS[scene](body, "")
         self._own_merchant(body["mchid"], "/mchid", "body")
         self._own_app(body["appid"])
+        if scene == "jsapi" and not re.fullmatch(r"[\w-]+", body["payer"]["openid"], re.ASCII):
+            raise bad_openid()
         order = self._ledger.place(scene, body)
         return {order.credential.kind: order.credential.value}
 

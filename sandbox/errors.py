@@ -99,6 +99,14 @@ def bad_field(
     return Refusal(400, "PARAM_ERROR", f"{field} {issue}", detail=detail, numeric=numeric)
 
 
+def bad_openid() -> Refusal:
+    """400 PARAM_ERROR for an openid that nobody of this appid has [skills: 排障手册].
+
+    Here every openid that could be one belongs to somebody. That the appid is looked at first is unverified.
+    """
+    return Refusal(400, "PARAM_ERROR", "无效的openid")
+
+
 def bad_serial(message: str) -> Refusal:
     """400 PARAM_ERROR about the request's own `Wechatpay-Serial` [4012365346, 4013053279]."""
     return Refusal(400, "PARAM_ERROR", message)

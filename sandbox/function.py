@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Variables of the caller's shell that the function gets too: one's own order service can be tried.
-PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "orderDatabaseUrl", "logLevel")
+# Variables of the caller's shell, which go before the sandbox's own: one's order service and one's pages can be tried.
+PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "orderService", "orderDatabaseUrl", "corsAllowOrigin", "logLevel")
 KEPT_LINES = 5000
 
 
@@ -31,7 +31,7 @@ class Function:
     def __init__(self, address: str, env: dict[str, str]) -> None:
         self.url = f"http://{address}"
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._env = {**_passed_on(), **env}
+        self._env = {**env, **_passed_on()}
         self.default_orders = not self._env.get("orderService")
         self.has_database = bool(self._env.get("orderDatabaseUrl"))
         self._process = subprocess.Popen(
@@ -91,7 +91,7 @@ def orders_command(env: dict[str, str], *arguments: str) -> str:
     run = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "app", "orders", *arguments],
         cwd=ROOT,
-        env={**_passed_on(), **env},
+        env={**env, **_passed_on()},
         capture_output=True,
         text=True,
         encoding="utf-8",

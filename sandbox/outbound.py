@@ -16,8 +16,6 @@ from sandbox.records import parsed
 
 LARGEST_ANSWER = 8 * 1024 * 1024
 
-LARGEST_ANSWER = 8 * 1024 * 1024
-
 
 @dataclass
 class Reply:
@@ -36,7 +34,14 @@ class Reply:
 
 
 def post(base: str, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Reply:
-    """POST to `base` + `path`. An answer that is not whole after `timeout` seconds counts as none."""
+    """As `send`, with POST."""
+    return send("POST", base, path, headers, body, timeout)
+
+
+def send(
+    method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+) -> Reply:
+    """A request to `base` + `path`. An answer that is not whole after `timeout` seconds counts as none."""
     started = time.monotonic()
     reply = Reply()
     try:
@@ -48,7 +53,7 @@ def post(base: str, path: str, headers: Mapping[str, str], body: bytes, timeout:
         ending.daemon = True
         ending.start()
         try:
-            connection.request("POST", parts.path.rstrip("/") + path, body, dict(headers))
+            connection.request(method, parts.path.rstrip("/") + path, body, dict(headers))
             response = connection.getresponse()
             reply.body = response.read(LARGEST_ANSWER)
             if response.length:

@@ -1,4 +1,4 @@
-"""Serves the web page; everything that it shows comes from the control API."""
+"""Serves the web pages; everything that they show comes from the control API."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_PAGES = {"/": "index.html", "/api": "api.html"}
 LONGEST_CODE = 1000
 
 
 def handles(path: str) -> bool:
-    return path in ("/", "/favicon.ico") or path.startswith("/page/")
+    return path in _PAGES or path == "/favicon.ico" or path.startswith("/page/")
 
 
 def handle(request: Request) -> Answer:
-    """`/` and the files beside it; names are looked up, never joined to a path."""
+    """The pages and the files beside them; names are looked up, never joined to a path."""
     if request.method != "GET":
         return Answer(405)
-    name = "index.html" if request.path == "/" else request.path.removeprefix("/page/")
+    name = _PAGES.get(request.path) or request.path.removeprefix("/page/")
     known = {file.name: file for file in _FOLDER.iterdir() if file.suffix in _TYPES}
     if name not in known:
         return Answer(404)

@@ -10,6 +10,7 @@ from concurrent import futures
 from typing import Any
 
 from services.wechatpay.errors import NotificationPostponed
+from utils import processor
 
 log = logging.getLogger("pay.callback")
 
@@ -47,7 +48,8 @@ class HandlerPool:
             self._forget(key)
             raise NotificationPostponed("no handler thread can be started") from error
         try:
-            return future.result(timeout)
+            with processor.waiting():
+                return future.result(timeout)
         except futures.TimeoutError:
             if future.done():  # the handler itself raised TimeoutError
                 raise

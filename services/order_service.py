@@ -11,11 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Notification
-from utils.cloudbase_auth import Caller, KeysUnavailable
+from utils.cloudbase_auth import NO_KEYS, Caller, KeysUnavailable
+from utils.texts import Message
 
 __all__ = ["Caller", "OrderService", "Params", "Refused"]
 
 Params = dict[str, Any]
+
+NEEDS_OPERATOR = (
+    "{action} needs an operator: send x-operator-key (or _operatorKey) equal to operatorKey, use a server token"
+    " verified by cloudbaseEnvId, or list your verified openid or uid in operatorIds{or_payee} (openids are verified by"
+    " cloudbaseEnvId, or by callerHeaders=trusted without a public route)"
+)
 
 log = logging.getLogger("pay.orders")
 
@@ -59,15 +66,11 @@ class OrderService:
         if right == "payee" and caller.verified_openid:
             if params.get("openid", caller.verified_openid) == caller.verified_openid:
                 return
-            raise Refused("this transfer is not to you: only its payee or an operator may query it")
+            raise Refused(Message("this transfer is not to you: only its payee or an operator may query it"))
         if caller.keys_unavailable:
-            raise KeysUnavailable("the token's keys cannot be had now, and this action needs a verified token")
-        or_payee = ", or be its payee with a verified openid" if right == "payee" else ""
-        raise Refused(
-            f"{action} needs an operator: send x-operator-key (or _operatorKey) equal to operatorKey, use a "
-            "server token verified by cloudbaseEnvId, or list your verified openid or uid in operatorIds"
-            f"{or_payee} (openids are verified by cloudbaseEnvId, or by callerHeaders=trusted without a public route)"
-        )
+            raise KeysUnavailable(NO_KEYS)
+        or_payee = Message(", or be its payee with a verified openid") if right == "payee" else ""
+        raise Refused(Message(NEEDS_OPERATOR, action=action, or_payee=or_payee))
 
     def before_unified(self, params: Params, caller: Caller) -> Params | None:
         """Before WeChat Pay is asked for an order: price, own or refuse it.
@@ -149,4 +152,4 @@ class OrderService:
 
 
 def _not_kept(what: str) -> None:
-    log.warning("%s acknowledged, but nothing was kept: override OrderService before going live", what)
+    log.warning("%s acknowledged, but nothing was kept: set orderDatabaseUrl or orderService before going live", what)

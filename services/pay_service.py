@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -25,10 +26,12 @@ from services.order_service import OrderService, Params
 from services.strategies.base import PAYMENT, REFUND, TRANSFER, Incoming, Notification, Strategy
 from services.wechatpay import paths
 from services.wechatpay.client import Reply
-from services.wechatpay.errors import NotificationPostponed, NotificationRefused, Unverifiable
+from services.wechatpay.errors import NotificationPostponed, NotificationRefused
 from services.wechatpay.signer import Signer
+from utils import processor
 from utils.cloudbase_auth import Caller
 from utils.logs import protect
+from utils.texts import Message
 
 Result = dict[str, Any]
 Desk = Mapping[str, Callable[[Params], Result]]
@@ -120,11 +123,9 @@ class PayService:
             "notify_url": self._merchant.notify_url_pay,
         }
         with refusals_told(self._orders, PAYMENT, payload):
-            reply = self._client.call("POST", scene.path, payload)
-        if not isinstance(reply.data.get(scene.credential), str):
-            raise Unverifiable(f"WeChat Pay's answer holds no {scene.credential}")
+            reply = self._client.call("POST", scene.path, payload, holds=scene.credential)
         result = _result(reply, scene.finish(self._client.signer, payload["appid"], reply.data))
-        record("order", lambda: self._orders.handler_unified(payload))
+        record(Message("order"), self._orders.handler_unified, payload)
         return result
 
     def query_order(self, action: str, params: Params, caller: Caller) -> Result:
@@ -139,7 +140,7 @@ class PayService:
         """Close an unpaid order ([4012791860]); WeChat Pay answers 204 without a body."""
         path = paths.close(params["out_trade_no"])
         result = _result(self._client.call("POST", path, {"mchid": self._merchant.merchant_id}))
-        record("close", lambda: self._orders.handler_close(params))
+        record(Message("close"), self._orders.handler_close, params)
         return result
 
     def refund(self, action: str, params: Params, caller: Caller) -> Result:
@@ -149,7 +150,7 @@ class PayService:
         expect = {"out_refund_no": payload["out_refund_no"]}
         with refusals_told(self._orders, REFUND, payload):
             result = _result(self._client.call("POST", paths.REFUNDS, payload, expect=expect))
-        record("refund", lambda: self._orders.handler_refund(payload), result)
+        record("refund", self._orders.handler_refund, payload, result=result)
         return result
 
     def query_refund(self, action: str, params: Params, caller: Caller) -> Result:
@@ -177,7 +178,7 @@ class PayService:
         result = _result(
             reply, reply.data | {"mchId": self._merchant.merchant_id, "appId": payload["appid"]}
         )
-        record("transfer", lambda: self._orders.handler_transfer(payload, reply.data), result)
+        record("transfer", self._orders.handler_transfer, payload, reply.data, result=result)
         return result
 
     def _with_encrypted_name(self, payload: Params, deadline: float) -> tuple[Params, str]:
@@ -204,8 +205,10 @@ class PayService:
     def at_desk(self, action: str, params: Params, caller: Caller) -> Result:
         """An action on the order database, see services.orders.desk; raises NoOrderDatabase where there is none."""
         if action not in self._desk:
-            raise NoOrderDatabase("MISSING_CREDENTIALS: orderDatabaseUrl (this action works on the order database)")
-        return {"status": 200, "data": self._desk[action](params)}
+            template = "MISSING_CREDENTIALS: orderDatabaseUrl (this action works on the order database: set it to one)"
+            raise NoOrderDatabase(Message(template))
+        with processor.waiting():  # for the database, and for others to change an order
+            return {"status": 200, "data": self._desk[action](params)}
 
     def accept_notification(self, incoming: Incoming) -> None:
         """Open a callback, check that it is ours, and have it handled; returns only if it was kept.
@@ -223,19 +226,19 @@ class PayService:
         kind = notification.kind
         protect_people(notification.plaintext)
         if kind is None:
-            log.warning("notification of a type that is not handled", extra={"fields": fields})
-            key, name = ("other", notification.id), "other"
+            log.warning("callback of a type that no handler is for: acknowledged only", extra={"fields": fields})
+            key, name = ("other", _content(notification)), "other"
         else:
             fields["number"] = notification.plaintext[kind.number]
             log.info("notification believed", extra={"fields": fields})
             key, name = (kind.name, fields["number"]), kind.name
         left = min(self._merchant.handler_timeout, incoming.deadline - time.monotonic())
         if left <= 0:
-            raise NotificationPostponed("no time left for the handler")
+            raise NotificationPostponed("no time of callbackTimeout is left for the handler")
         until = time.monotonic() + left
         try:
             kept = self._pool.run(
-                key, lambda: contained(lambda: self._orders.handler_notification(notification, until)), left
+                key, lambda: contained(self._orders.handler_notification, notification, until), left
             )
         except (NotificationPostponed, HandlerTimeout):
             raise
@@ -257,7 +260,7 @@ class PayService:
         params = dict(params)
         use_service_account = params.pop("useServiceAccount", False)
         if use_service_account and not self._merchant.service_app_id:
-            raise BadRequest("useServiceAccount=true but service_app_id env var is not configured")
+            raise BadRequest(Message("useServiceAccount=true but service_app_id env var is not configured"))
         if use_service_account:
             return params | {"appid": self._merchant.service_app_id}
         return {"appid": self._merchant.app_ids[0]} | params
@@ -267,7 +270,7 @@ class PayService:
 
     def _shown(self, action: str, params: Params, reply: Reply) -> Result:
         protect_people(reply.data)
-        show(lambda: self._orders.handler_query(action, params, copy.deepcopy(reply.data)))
+        show(self._orders.handler_query, action, params, copy.deepcopy(reply.data))
         return _result(reply)
 
 
@@ -276,6 +279,11 @@ def protect_people(data: Mapping[str, Any]) -> None:
     payer = data.get("payer")
     openid = payer.get("openid") if isinstance(payer, Mapping) else None
     protect(openid, data.get("openid"), data.get("user_name"))
+
+
+def _content(notification: Notification) -> str:
+    """What tells notifications without a number apart: their content alone is proved, whoever forwards them."""
+    return json.dumps(notification.plaintext, sort_keys=True)
 
 
 def _result(reply: Reply, data: Result | None = None) -> Result:

@@ -25,6 +25,7 @@ from werkzeug.serving import make_server
 from app import create_app
 from config.settings import Settings
 from services.order_service import OrderService
+from services.wechatpay.transport import BaseAdapter
 
 ROOT = Path(__file__).resolve().parent.parent
 OPENID = "oTESTuser00000000000000000001"
@@ -109,17 +110,24 @@ def server_command(address: str) -> list[str]:
 
 @contextmanager
 def gunicorn(
-    env: Mapping[str, str], log: Path, *, cwd: Path = ROOT, options: Sequence[str] = ()
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    cwd: Path = ROOT,
+    options: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+    application: str = "",
 ) -> Iterator[Function]:
     """The function as scf_bootstrap starts it, with nothing in its environment but `env`.
 
-    `options` are further ones of gunicorn, such as more workers.
+    `options` are further ones of gunicorn, such as more workers; `prefix` is a command that runs another in its place;
+    `application` is what is served instead of the function, which says 200 to GET /healthz too.
     """
     address = f"127.0.0.1:{free_port()}"
-    *command, application = server_command(address)
+    *command, function_itself = server_command(address)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, *options, application],
+            [*prefix, *command, *options, application or function_itself],
             cwd=cwd,
             env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
             stdout=output,
@@ -139,10 +147,12 @@ def gunicorn(
 
 
 @contextmanager
-def in_process(env: Mapping[str, str], order_service: OrderService | None = None) -> Iterator[Function]:
-    """The same application on a threaded server in this process, for an order service that a test holds."""
+def in_process(
+    env: Mapping[str, str], order_service: OrderService | None = None, transport: BaseAdapter | None = None
+) -> Iterator[Function]:
+    """The same application on a threaded server in this process, for an order service or network that a test holds."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = create_app(Settings.from_env(env), order_service=order_service)
+    application = create_app(Settings.from_env(env), order_service=order_service, transport=transport)
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -168,3 +178,23 @@ def _await(function: Function, process: subprocess.Popen[bytes]) -> None:
         except requests.ConnectionError:
             time.sleep(0.05)
     raise AssertionError(f"no answer from gunicorn:\n{function.log_text()}")
+
+
+@contextmanager
+def heard(name: str) -> Iterator[list[tuple[str, str]]]:
+    """Level and text of each line that this logger gets, of every level."""
+    lines: list[tuple[str, str]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((record.levelname, record.getMessage()))
+
+    keep, logger = Keep(), logging.getLogger(name)
+    before = logger.level
+    logger.addHandler(keep)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(keep)

@@ -53,6 +53,9 @@ def test_the_whole_loop_shows_paid_and_refunded_by_both_sides_and_exits_0(tmp_pa
     run = play(tmp_path)
 
     assert run.returncode == 0, run.stdout + run.stderr
+    # As docs/sandbox.md says: the function has its variables already.
+    assert (tmp_path / "credentials.json").exists()
+    assert not (tmp_path / "function.env").exists()
     paid = re.findall(r"function: handlerUnifiedTrigger - payment result: (\S+) SUCCESS  =>  PAID", run.stdout)
     refunded = re.findall(r"function: handlerRefundTrigger - refund result: (\S+) SUCCESS  =>  REFUNDED", run.stdout)
     assert len(paid) == 2
@@ -106,8 +109,9 @@ def test_the_example_order_service_runs_the_loop(tmp_path):
 
 
 def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):
+    origin = "http://127.0.0.1:8000"
     with subprocess.Popen(
-        command(tmp_path), cwd=ROOT, env=BARE, stdout=subprocess.PIPE, text=True
+        command(tmp_path), cwd=ROOT, env=BARE | {"corsAllowOrigin": origin}, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -117,8 +121,10 @@ def test_it_stays_up_with_three_curl_lines_until_it_is_stopped(tmp_path):
                 lines.append(process.stdout.readline())
             url = re.search(r"function +(http://127\.0\.0\.1:\d+)", "".join(lines))
             assert url is not None
-            with urllib.request.urlopen(f"{url[1]}/healthz", timeout=5) as answer:
+            health = urllib.request.Request(f"{url[1]}/healthz", headers={"Origin": origin})
+            with urllib.request.urlopen(health, timeout=5) as answer:
                 assert answer.status == 200
+                assert answer.headers["Access-Control-Allow-Origin"] == origin, "the caller's own page may ask"
             curls = [line for line in lines if line.startswith("curl ")]
             answers = [
                 subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20, check=True).stdout

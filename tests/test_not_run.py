@@ -67,7 +67,7 @@ def play(folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -5,79 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
 from config.settings import Settings
 from routes.actions import ACTIONS
-from tests.support import ROOT
+from tests.pages import Page
 
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
-Row = tuple[str, ...]
 Change = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands under it until the next one."""
-
-    level: int
-    title: str
-    code: list[str] = field(default_factory=list)  # with its fences
-    tables: list[list[Row]] = field(default_factory=list)  # header and rows, without the rule between them
-    prose: list[str] = field(default_factory=list)  # lines
-
-    @property
-    def words(self) -> str:
-        """Everything but code blocks."""
-        return "\n".join([*self.prose, *(cell for table in self.tables for row in table for cell in row)])
-
-
-@dataclass(frozen=True)
-class Page:
-    name: str
-    text: str
-
-    @property
-    def sections(self) -> list[Section]:
-        found: list[Section] = []
-        lines = iter(self.text.splitlines(keepends=True))
-        in_table = False
-        for line in lines:
-            row, was_in_table = line.startswith("|"), in_table
-            in_table = row
-            if line.startswith("```"):
-                block = line
-                for inner in lines:
-                    block += inner
-                    if inner.startswith("```"):
-                        break
-                found[-1].code.append(block)
-            elif heading := re.match(r"(#{1,6}) (.*\S)", line):
-                found.append(Section(len(heading[1]), heading[2]))
-            elif row and re.fullmatch(r"[|:\- ]+", line.strip()):
-                continue
-            elif row:
-                if not was_in_table:
-                    found[-1].tables.append([])
-                found[-1].tables[-1].append(tuple(cell.strip() for cell in line.strip().strip("|").split("|")))
-            else:
-                found[-1].prose.append(line)
-        return found
-
-    @property
-    def anchors(self) -> list[str]:
-        """GitHub's: lower case, punctuation of any script dropped, a hyphen for each space, a number for repeats."""
-        found: list[str] = []
-        seen: Counter[str] = Counter()
-        for section in self.sections:
-            anchor = re.sub(r"[^\w\- ]", "", section.title.lower()).replace(" ", "-")
-            found.append(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
-            seen[anchor] += 1
-        return found
 
 
 class Pair(NamedTuple):
@@ -86,7 +25,7 @@ class Pair(NamedTuple):
 
 
 def _pages() -> Pair:
-    return Pair(*(Page(name, (ROOT / name).read_bytes().decode("utf-8")) for name in (ENGLISH, CHINESE)))
+    return Pair(*(Page.read(name) for name in (ENGLISH, CHINESE)))
 
 
 def _names(text: str) -> Counter[str]:
@@ -144,7 +83,7 @@ def tables(pages: Pair) -> Iterator[str]:
 
 def rows(pages: Pair) -> Iterator[str]:
     """Row by row the same names and numbers, and first cells of code are the same code in the same order."""
-    for english, chinese in zip(*(_rows(page) for page in pages), strict=False):
+    for english, chinese in zip(*(page.rows for page in pages), strict=False):
         first = [re.findall(r"`([^`]+)`", row[0]) for row in (english, chinese)]
         if first[0] != first[1]:
             yield f"first cell {english[0]} against {chinese[0]}"
@@ -180,22 +119,7 @@ def links(pages: Pair) -> Iterator[str]:
             yield f"{page.name} does not end with a link to the other language"
 
 
-def targets(pages: Pair) -> Iterator[str]:
-    """Every link of either page leads to something."""
-    for page in pages:
-        for link in _links("\n".join(section.words for section in page.sections)):
-            path, _, anchor = link.partition("#")
-            if path and not path.startswith("https://") and not (ROOT / path).is_file():
-                yield f"{page.name}: no file {path}"
-            if anchor and not path and anchor not in page.anchors:
-                yield f"{page.name}: no heading #{anchor}"
-
-
-def _rows(page: Page) -> list[Row]:
-    return [row for section in page.sections for table in section.tables for row in table]
-
-
-CHECKS = (headings, code_blocks, tables, rows, prose, links, targets)
+CHECKS = (headings, code_blocks, tables, rows, prose, links)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -205,35 +129,10 @@ def test_the_two_pages_are_in_step(check):
 
 @pytest.mark.parametrize("page", _pages(), ids=lambda page: page.name)
 def test_every_variable_and_every_action_stands_in_a_table_of_either_page(page):
-    told = {word for row in _rows(page) for name in _names(row[0]) for word in re.findall(r"\w+", name)}
+    told = {word for row in page.rows for name in _names(row[0]) for word in re.findall(r"\w+", name)}
     variables = set(re.findall(r"(\w+)=(?:set|unset)", repr(Settings.from_env({}))))
     assert len(variables) > 20
     assert variables | set(ACTIONS) <= told
-
-
-def test_the_reader_of_these_tests_sees_all_of_a_page():
-    page = Page("x", "# A\n\n```sh\n# no heading\n| no row |\n```\n\n| a | b |\n|---|---|\n| `c` | [d](#b-c-1) |\nend\n"
-                     "## B，C!\n## b c\n## B c\n")  # fmt: skip
-    assert [(section.level, section.title) for section in page.sections] == [
-        (1, "A"), (2, "B，C!"), (2, "b c"), (2, "B c"),
-    ]  # fmt: skip
-    assert page.sections[0].code == ["```sh\n# no heading\n| no row |\n```\n"]
-    assert page.sections[0].tables == [[("a", "b"), ("`c`", "[d](#b-c-1)")]]
-    assert page.anchors == ["a", "bc", "b-c", "b-c-1"]
-    assert list(targets(Pair(page, page))) == []
-
-
-@pytest.mark.parametrize(
-    ("title", "anchor"),
-    [
-        ("与原版的差异", "与原版的差异"),
-        ("使用 CloudBase CLI 部署", "使用-cloudbase-cli-部署"),
-        ("变量（环境变量）：默认值", "变量环境变量默认值"),
-        ("Who may do what?", "who-may-do-what"),
-    ],
-)
-def test_anchors_are_made_as_github_makes_them(title, anchor):
-    assert Page("x", f"# {title}\n").anchors == [anchor]
 
 
 # Each change is planted in one page alone, the English and then the Chinese one; the named check has to see it.
@@ -296,12 +195,6 @@ PLANTED: dict[str, tuple[Callable[[Pair], Iterator[str]], Change]] = {
     "a link less": (links, _sub(r"\[(docs/architecture\.md)\]\([^)]*\)", r"\1")),
     "a link more": (links, _swap("MIT", "[MIT](LICENSE)")),
     "no link to the other language": (links, _sub(r"\[(README\S*\.md)\]\([^)]*\)", r"\1")),
-    "headings renamed under their links": (
-        targets,
-        lambda text: re.sub(r"^(## .*)", r"\1 2", text, flags=re.MULTILINE),
-    ),
-    "a broken anchor": (targets, _swap("](#", "](#no-")),
-    "a file that is not there": (targets, _swap("(docs/architecture.md)", "(docs/architectures.md)")),
 }
 
 

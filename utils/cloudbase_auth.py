@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from utils import processor
+from utils.texts import Message
+
 if TYPE_CHECKING:
     from jwt import PyJWK
 
@@ -26,6 +29,11 @@ COOL_DOWN = 30.0
 FETCH_TIMEOUT = 2.0
 LEEWAY = 30.0
 MAX_IDENTITY = 128
+KEY_SET = "/auth/v1/certs"
+NO_KEYS = Message("the keys that verify sign-in tokens cannot be fetched now: try again later")
+_FROM_ELSEWHERE = (
+    "Authorization: the token names a key that the environment of cloudbaseEnvId does not have; sign in there"
+)
 
 
 class BadToken(Exception):
@@ -42,10 +50,16 @@ class TokenVerifier:
     Keys live ten minutes. An unknown `kid` causes one fetch per cool-down, whatever became of the last one.
     """
 
-    def __init__(self, env_id: str, auth_url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`auth_url` is the API gateway's root without a trailing slash; `clock` counts seconds."""
+    def __init__(
+        self, env_id: str, auth_url: str, get: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`auth_url` is the API gateway's root without a trailing slash; `clock` counts seconds.
+
+        `get(url)` fetches, within FETCH_TIMEOUT seconds in all, or raises.
+        """
         self._auth_url = auth_url
-        self._jwks_url = f"{auth_url}/auth/v1/certs"
+        self._get = get
+        self._jwks_url = auth_url + KEY_SET
         self._rules: dict[str, Any] = {
             "audience": env_id,
             "issuer": (auth_url, f"{auth_url}/auth/v1"),
@@ -63,7 +77,7 @@ class TokenVerifier:
         Raises BadToken, or KeysUnavailable when only the signature is left to check and its key is not there.
         """
         if not self._auth_url:
-            raise KeysUnavailable("cloudbaseAuthUrl is not usable, so no token can be verified")
+            raise KeysUnavailable(NO_KEYS)
         # What needs no key comes first: a foreign token (the platform may put its own credential into
         # Authorization) must neither cause a fetch nor look like a token of ours whose keys are missing.
         claim_checks = {f"verify_{claim}": True for claim in ("exp", "nbf", "iat", "aud", "iss")}
@@ -72,7 +86,7 @@ class TokenVerifier:
         )
         algorithm, kid = unverified["header"].get("alg"), unverified["header"].get("kid")
         if algorithm != "RS256" or not kid:
-            raise BadToken("Authorization: the token must be signed with RS256 and name its key (kid)")
+            raise BadToken(Message("Authorization: the token must be signed with RS256 and name its key (kid)"))
         decoded = _decode(
             token, key=self._key(kid), algorithms=["RS256"], options={"require": ["exp"]}, **self._rules
         )
@@ -83,7 +97,11 @@ class TokenVerifier:
         key = self._known(kid)
         if key is not None:  # without the lock: a fetch for a stranger's kid holds up nobody else
             return key
-        with self._fetching:
+        with processor.waiting():
+            is_ours = self._fetching.acquire(timeout=FETCH_TIMEOUT)
+        if not is_ours:
+            raise KeysUnavailable(NO_KEYS)
+        try:
             key = self._known(kid)
             if key is None and self._clock() >= self._next_fetch:
                 self._fetch()
@@ -91,23 +109,26 @@ class TokenVerifier:
             if key is not None:
                 return key
             if self._last_fetch_failed:
-                raise KeysUnavailable("the keys of cloudbaseAuthUrl could not be had; try again in a minute")
-            raise BadToken("Authorization: the token names a key that this environment does not have")
+                raise KeysUnavailable(NO_KEYS)
+            raise BadToken(Message(_FROM_ELSEWHERE))
+        finally:
+            self._fetching.release()
 
     def _known(self, kid: str) -> PyJWK | None:
         return self._keys.get(kid) if self._clock() < self._keys_until else None
 
     def _fetch(self) -> None:
-        from jwt import PyJWKClient  # noqa: PLC0415 - start-up time: most functions never see a token
+        from jwt import PyJWKSet  # noqa: PLC0415 - start-up time: most functions never see a token
 
         try:
-            # Cached here: the client's own cool-down ignores failed fetches and its lock spans every look-up.
-            client = PyJWKClient(self._jwks_url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
-            keys = {key.key_id: key for key in client.get_signing_keys() if isinstance(key.key_id, str)}
+            # Not by PyJWT's own client: that one's time-out bounds each read, so a set that drips in never ends.
+            found = PyJWKSet.from_json(self._get(self._jwks_url).decode()).keys
+            signing = [key for key in found if key.public_key_use in (None, "sig")]
+            keys = {key.key_id: key for key in signing if isinstance(key.key_id, str)}
         except Exception as error:  # noqa: BLE001 - whatever the other side did, there are no keys
             self._last_fetch_failed = True
             fields = {"reason": type(error).__name__}
-            log.warning("CloudBase signing keys could not be fetched", extra={"fields": fields})
+            log.warning("the keys of cloudbaseAuthUrl could not be fetched", extra={"fields": fields})
         else:
             self._last_fetch_failed = False
             self._keys = keys  # before the date: whoever sees the new date sees the new keys
@@ -161,8 +182,7 @@ class Caller:
         openid = _openid(token.claims.get("provider_sub")) if user else ""
         uid = _identity(token.claims.get("sub")) if user else ""
         server = token.verified and _is_server(token.claims)
-        has_key = _is_key(_as_utf8(sent.get("x-operator-key", "")), policy.operator_key)
-        has_key = _is_key(operator_key, policy.operator_key) or has_key
+        has_key = has_operator_key(policy, sent.get("x-operator-key", ""), operator_key)
 
         if token is not _NO_TOKEN:
             source = "token"
@@ -192,6 +212,13 @@ class Caller:
             operator=has_key or server or (admitted and listed),
             keys_unavailable=token.keys_unavailable,
         )
+
+
+def has_operator_key(policy: CallerPolicy, in_header: str, in_body: object) -> bool:
+    """Whether the header `x-operator-key` or the body's `_operatorKey` is `operatorKey`; both are compared."""
+    by_header = _is_key(_as_utf8(in_header), policy.operator_key)
+    by_body = _is_key(in_body, policy.operator_key)
+    return by_header or by_body
 
 
 class _Token(NamedTuple):
@@ -224,8 +251,8 @@ def _decode(token: str, **checks: Any) -> dict[str, Any]:
     try:
         return jwt.decode_complete(token, **checks)
     except (jwt.PyJWTError, ValueError) as error:
-        reason = type(error).__name__
-        raise BadToken(f"Authorization: the token was refused ({reason}); sign in again") from error
+        template = "Authorization: the token was refused ({reason}); sign in again"
+        raise BadToken(Message(template, reason=type(error).__name__)) from error
 
 
 def _joined(headers: Mapping[str, str]) -> dict[str, str]:

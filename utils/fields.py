@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import reduce
 from ipaddress import ip_address
 from string import ascii_letters, digits
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
+from utils.texts import Message
+
 MAX_INTEGER = 2**31 - 1  # as cents over 21 million yuan: above any real payment, and it fits a 32-bit column
 MAX_ITEMS = 200  # bounds the answer, which names every offending field of every item
 
-_MESSAGES: dict[str, Any] = {"required": "is required", "null": "must not be null; leave it out"}
+_NULL = "must not be null; leave it out"
+_MESSAGES: dict[str, Any] = {"required": [Message("is required")], "null": [Message(_NULL)]}
 # WeChat Pay takes UTF-8 sequences of one to three bytes [4012081709].
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff]")
 _RFC_3339 = re.compile(
@@ -31,18 +35,19 @@ class Text(fields.Field[str]):
         self.longest = longest
         self.in_bytes = in_bytes
         self.filled = filled or self.required
-        length = f"1 to {longest}" if self.filled else f"at most {longest}"
-        self.expected = f"must be a string of {length} {'bytes in UTF-8' if in_bytes else 'characters'}"
+        units = Message("bytes in UTF-8") if in_bytes else Message("characters")
+        lengths = Message("1 to {most}", most=longest) if self.filled else Message("at most {most}", most=longest)
+        self.expected = Message("must be a string of {lengths} {units}", lengths=lengths, units=units)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or len(value) > self.longest:
             raise ValidationError(self.expected)
         if _FORBIDDEN.search(value):
-            raise ValidationError("must not hold control characters or anything above U+FFFF, such as emoji")
+            raise ValidationError(Message("must not hold control characters or anything above U+FFFF, such as emoji"))
         if self.in_bytes and len(value.encode("utf-8")) > self.longest:
             raise ValidationError(self.expected)
         if self.filled and not value.strip():
-            raise ValidationError(f"{self.expected}, not blank")
+            raise ValidationError(Message("{expected}, not blank", expected=self.expected))
         return value
 
 
@@ -55,8 +60,9 @@ class Code(fields.Field[str]):
         super().__init__(**options)
         self.lengths = range(shortest, longest + 1)
         self.alphabet = ascii_letters + digits + marks
-        kinds = f"letters, digits and {' '.join(marks)}" if marks else "letters and digits"
-        self.expected = f"must be a string of {shortest} to {longest} {kinds}"
+        kinds = Message("letters, digits and {marks}" if marks else "letters and digits", marks=" ".join(marks))
+        template = "must be a string of {least} to {most} {kinds}"
+        self.expected = Message(template, least=shortest, most=longest, kinds=kinds)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or len(value) not in self.lengths or value.strip(self.alphabet):
@@ -72,10 +78,12 @@ class Choice(fields.Field[str]):
     def __init__(self, *words: str, **options: Any) -> None:
         super().__init__(**options)
         self.words = words
+        either = reduce(lambda first, second: Message("{first} or {second}", first=first, second=second), words)
+        self.expected = Message("must be {words}", words=either)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or value not in self.words:
-            raise ValidationError(f"must be {' or '.join(self.words)}")
+            raise ValidationError(self.expected)
         return value
 
 
@@ -86,7 +94,7 @@ class Moment(fields.Field[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or not _is_moment(value):
-            raise ValidationError("must be a time in RFC 3339 with offset, such as 2030-01-31T12:00:00+08:00")
+            raise ValidationError(Message("must be a time in RFC 3339 with offset, such as 2030-01-31T12:00:00+08:00"))
         return value
 
 
@@ -97,7 +105,7 @@ class Day(fields.Field[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or not _is_day(value):
-            raise ValidationError("must be a day as YYYY-MM-DD")
+            raise ValidationError(Message("must be a day as YYYY-MM-DD"))
         return value
 
 
@@ -108,7 +116,7 @@ class IpAddress(fields.Field[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> str:
         if not isinstance(value, str) or not _is_ip_address(value):
-            raise ValidationError("must be an IPv4 or IPv6 address")
+            raise ValidationError(Message("must be an IPv4 or IPv6 address"))
         return value
 
 
@@ -125,17 +133,18 @@ class Whole(fields.Field[int]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> int:
         if type(value) is not int or value < self.least:
-            bound = "above 0" if self.least == 1 else f"of at least {self.least}"
-            raise ValidationError(f"must be an integer {bound}{self.unit}")
+            bound = Message("above 0" if self.least == 1 else "of at least {least}", least=self.least)
+            raise ValidationError(Message("must be an integer {bound}{unit}", bound=bound, unit=self.unit))
         if value > self.most:
-            raise ValidationError(f"must be an integer of at most {self.most}{self.unit}")
+            bound = Message("of at most {most}", most=self.most)
+            raise ValidationError(Message("must be an integer {bound}{unit}", bound=bound, unit=self.unit))
         return value
 
 
 class Cents(Whole):
     """An amount of money in cents (fen)."""
 
-    unit = " (cents)"
+    unit = Message(" (cents)")
 
 
 class Flag(fields.Field[bool]):
@@ -145,7 +154,7 @@ class Flag(fields.Field[bool]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> bool:
         if not isinstance(value, bool):
-            raise ValidationError("must be true or false")
+            raise ValidationError(Message("must be true or false"))
         return value
 
 
@@ -163,7 +172,7 @@ class Object(fields.Field[dict[str, Any]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise ValidationError("must be an object")
+            raise ValidationError(Message("must be an object"))
         loaded: dict[str, Any] = self.schema.load(value)
         return loaded
 
@@ -175,11 +184,11 @@ class Items(fields.List[Any]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise ValidationError("must be a list")
+            raise ValidationError(Message("must be a list"))
         if self.required and not value:
-            raise ValidationError("must be a list of at least one item")
+            raise ValidationError(Message("must be a list of at least one item"))
         if len(value) > MAX_ITEMS:
-            raise ValidationError(f"must be a list of at most {MAX_ITEMS} items")
+            raise ValidationError(Message("must be a list of at most {most} items", most=MAX_ITEMS))
         return super()._deserialize(value, attr, data, **options)
 
 

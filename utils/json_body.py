@@ -5,6 +5,8 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any, NoReturn
 
+from utils.texts import Message
+
 MAX_VALUES = 50_000  # small values take fifty times their text's memory
 MAX_NUMBER_LENGTH = 64  # characters; converting a number of any length would take quadratic time
 
@@ -22,21 +24,21 @@ def parse(raw: bytes, *, max_depth: int = 64) -> Any:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadJson(f"the body must be UTF-8; byte {error.start + 1} is not") from None
+        raise BadJson(Message("the body must be UTF-8; byte {number} is not", number=error.start + 1)) from None
     if text.startswith("\ufeff"):
-        raise BadJson("the body must not start with a byte order mark")
+        raise BadJson(Message("the body must not start with a byte order mark"))
     if not text.strip():
-        raise BadJson("the body is empty; JSON is expected")
+        raise BadJson(Message("the body is empty; JSON is expected"))
     brackets = raw.count(b"[") + raw.count(b"{")
     if brackets + raw.count(b",") > MAX_VALUES:
-        raise BadJson(f"the body must not hold more than {MAX_VALUES} values")
+        raise BadJson(Message("the body must not hold more than {most} values", most=MAX_VALUES))
     if brackets > max_depth and _depth(raw) > max_depth:
-        raise BadJson(f"the body must not be nested deeper than {max_depth} levels")
+        raise BadJson(Message("the body must not be nested deeper than {most} levels", most=max_depth))
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise BadJson(f"the body is not valid JSON: {error.msg} at {where}") from None
+        template = "the body is not valid JSON: {what} at line {line} column {column}"
+        raise BadJson(Message(template, what=error.msg, line=error.lineno, column=error.colno)) from None
     if b"\\ud" in raw or b"\\uD" in raw:  # in valid UTF-8, only an escape can write a surrogate
         _refuse_lone_surrogates(value)
     return value
@@ -54,13 +56,14 @@ def _refuse_lone_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise BadJson("the body holds half of a \\ud800-\\udfff surrogate pair") from None
+        text = "the body holds half of a \\ud800-\\udfff surrogate pair: write the whole character"
+        raise BadJson(Message(text)) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise BadJson("the body holds an object with the same key twice")
+        raise BadJson(Message("the body holds an object with the same key twice: send it once"))
     return members
 
 
@@ -73,17 +76,17 @@ def _float(digits: str) -> float:
     _refuse_long_number(digits)
     number = float(digits)
     if not isfinite(number):
-        raise BadJson("the body holds a number that is too large")
+        raise BadJson(Message("the body holds a number that is too large"))
     return number
 
 
 def _refuse_long_number(digits: str) -> None:
     if len(digits) > MAX_NUMBER_LENGTH:
-        raise BadJson(f"the body holds a number of more than {MAX_NUMBER_LENGTH} characters")
+        raise BadJson(Message("the body holds a number of more than {most} characters", most=MAX_NUMBER_LENGTH))
 
 
 def _constant(_name: str) -> NoReturn:
-    raise BadJson("the body holds NaN or Infinity, which JSON does not know")
+    raise BadJson(Message("the body holds NaN or Infinity, which JSON does not know"))
 
 
 _BRACKET_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
+import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -28,6 +32,7 @@ MASK = "***"
 MAX_LENGTH = 8192  # what a header can hold; a longer text is nobody's identity
 MIN_LENGTH, MIN_LENGTH_NON_ASCII = 4, 2  # shorter values would blot out half the log; Chinese names are short
 SHOWN, FULLY_MASKED = 4, 12  # of longer values than these twelve characters the first four stay readable
+READER_PATIENCE = 1.0  # seconds that a full pipe is waited for, until its reader counts as asleep
 CHUNK = 20  # characters of a key that give it away; every run of 40 holds one at a multiple of 20
 
 _PATTERN = re.compile(
@@ -146,19 +151,69 @@ class _JsonLines(logging.Handler):
     def __init__(self, to_stderr: bool) -> None:
         super().__init__()
         self._to_stderr = to_stderr
+        self._dropped = 0  # lines, since nobody reads
+        self._waits_again = 0.0  # a reader who is merely slow costs a tenth of the time, not a second a line
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):  # a log that cannot be written stops no request
             stream = sys.stderr if self._to_stderr else sys.stdout  # looked up now: whoever replaces it gets the lines
             encoding = getattr(stream, "encoding", None) or "utf-8"
-            stream.write(_encodable(_line(record), encoding) + "\n")
-            stream.flush()
+            text = _encodable(_line(record), encoding) + "\n"
+            pipe = _pipe(stream)
+            if pipe is None:
+                stream.write(text)
+                stream.flush()
+            else:
+                self._write(pipe, text.encode(encoding))
+
+    def _write(self, pipe: int, line: bytes) -> None:
+        """Without ever waiting for long: whoever waits for a reader who sleeps serves nobody."""
+        if self._dropped:
+            message = f"{self._dropped} log lines were dropped: nobody read them"
+            told = json.dumps({"time": _time(time.time()), "level": "WARNING", "message": message})
+            line = f"\n{told}\n".encode() + line  # the last line may have been cut off
+        for begin in range(0, len(line), select.PIPE_BUF):
+            if not self._has_room(pipe):
+                self._dropped += 1
+                return
+            os.write(pipe, line[begin : begin + select.PIPE_BUF])
+        self._dropped = 0
+
+    def _has_room(self, pipe: int) -> bool:
+        if _takes(pipe, 0.0):
+            return True
+        if self._dropped or time.monotonic() < self._waits_again:
+            return False
+        taken = _takes(pipe, READER_PATIENCE)
+        self._waits_again = time.monotonic() + 10 * READER_PATIENCE
+        return taken
+
+
+def _pipe(stream: Any) -> int | None:
+    """The descriptor of a pipe, of which the reader may sleep; None for whatever else logs are written to."""
+    if not hasattr(select, "poll"):  # Windows: a command's log, which may wait
+        return None
+    with suppress(Exception):  # such as a stream that is only a buffer
+        descriptor: int = stream.fileno()
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return descriptor
+    return None
+
+
+def _takes(pipe: int, patience: float) -> bool:
+    """Whether select.PIPE_BUF bytes can be written at once, within `patience` seconds."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    return bool(poll.poll(patience * 1000))
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _line(record: logging.LogRecord) -> str:
-    now = datetime.fromtimestamp(record.created, timezone.utc)
     head = {
-        "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": _time(record.created),
         "level": record.levelname,
         "message": _message(record),
     }
@@ -183,12 +238,16 @@ def _message(record: logging.LogRecord) -> str:
         return f"{_repr(record.msg)} {_repr(record.args)}"
 
 
+# The function's own words, which alerts look at: what a stranger sends as a secret must not mask them.
+_OURS = ("time", "level", "action", "status", "error_type")
+
+
 def _clean(entry: Mapping[str, Any]) -> str:
     line = _dumps(entry)
     if redact(line) != line:
         # Masking inside JSON text could cut an escape in two or break a number, so it is done on the values.
         line = _dumps({
-            name: value if name in ("time", "level") else redacted(value)
+            name: value if name in _OURS else redacted(value)
             for name, value in json.loads(line).items()
         })
     return _UNWRITABLE.sub(_escape, line)

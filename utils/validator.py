@@ -6,6 +6,7 @@ Amounts are integers in cents (fen). Lengths are in characters unless WeChat Pay
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from itertools import islice
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
 from utils.fields import Cents, Choice, Code, Day, Flag, IpAddress, Items, Moment, Object, Text, Whole
+from utils.texts import Message
 
 MAX_WAIT = 18  # seconds: the platform ends a request after 20
 MAX_RUN = 12  # and the last question of a run may take 6 more
@@ -27,7 +29,8 @@ class Invalid(Exception):
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         self.errors = dict(errors)
-        super().__init__("; ".join(f"{name} {message}" for name, message in self.errors.items()))
+        fields = (Message("{name} {problem}", name=name, problem=Message(text)) for name, text in errors.items())
+        super().__init__(Message("{fields}", fields=tuple(fields)))
 
 
 class Documented(Schema):
@@ -83,18 +86,22 @@ def _flattened(messages: Mapping[Any, Any], parent: str = "") -> Iterator[tuple[
         if isinstance(found, dict):
             yield from _flattened(found, name)
         else:
-            yield name, " and ".join(found)
+            yield name, reduce(_both, map(Message, found))
+
+
+def _both(first: Message, second: Message) -> Message:
+    return Message("{first} and {second}", first=first, second=second)
 
 
 def _fixed_problem(name: str, value: Any, allowed: Collection[str]) -> str | None:
     if not allowed:
-        return "must be left out"
+        return Message("must be left out")
     if value is None:
-        return "must not be null; leave it out"
+        return Message("must not be null; leave it out")
     same = _same_endpoint if name == "notify_url" else str.__eq__
     if isinstance(value, str) and any(same(value, configured) for configured in allowed):
         return None
-    return "must be the configured one, or be left out"
+    return Message("must be the configured one, or be left out")
 
 
 def _same_endpoint(url: str, configured: str) -> bool:
@@ -148,7 +155,7 @@ class Detail(Documented):
     def _is_small(self, data: dict[str, Any], **options: Any) -> None:
         minified = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         if len(minified.encode("utf-8")) > MAX_DETAIL_BYTES:
-            raise ValidationError(f"must be at most {MAX_DETAIL_BYTES} bytes as JSON without spaces")
+            raise ValidationError(Message("must be at most {most} bytes as JSON without spaces", most=MAX_DETAIL_BYTES))
 
 
 class StoreInfo(Documented):
@@ -242,7 +249,7 @@ class RefundAmount(Documented):
     @validates_schema(skip_on_field_errors=False)
     def _is_covered(self, data: dict[str, Any], **options: Any) -> None:
         if "refund" in data and "total" in data and data["refund"] > data["total"]:
-            raise ValidationError("must be at most amount.total", "refund")
+            raise ValidationError(Message("must be at most amount.total"), "refund")
 
 
 class RefundGoods(Documented):
@@ -271,12 +278,12 @@ class Refund(Call):
     def _names_one_order(self, data: dict[str, Any], body: Mapping[str, Any], **options: Any) -> None:
         named = [name for name in ("out_trade_no", "transaction_id") if name in body]
         if not named:
-            raise ValidationError("or transaction_id is required", "out_trade_no")
+            raise ValidationError(Message("or transaction_id is required"), "out_trade_no")
         if len(named) > 1:
             raise ValidationError(
                 {
-                    "out_trade_no": ["must not stand beside transaction_id; send one of the two"],
-                    "transaction_id": ["must not stand beside out_trade_no; send one of the two"],
+                    "out_trade_no": [Message("must not stand beside transaction_id; send one of the two")],
+                    "transaction_id": [Message("must not stand beside out_trade_no; send one of the two")],
                 }
             )
 
@@ -318,11 +325,13 @@ class Transfer(Call):
             return
         if named and amount < NAME_FORBIDDEN_BELOW:
             raise ValidationError(
-                f"must be left out when transfer_amount is below {NAME_FORBIDDEN_BELOW} cents", "user_name"
+                Message("must be left out when transfer_amount is below {least} cents", least=NAME_FORBIDDEN_BELOW),
+                "user_name",
             )
         if not named and amount >= NAME_REQUIRED_FROM:
             raise ValidationError(
-                f"is required when transfer_amount is {NAME_REQUIRED_FROM} cents or more", "user_name"
+                Message("is required when transfer_amount is {least} cents or more", least=NAME_REQUIRED_FROM),
+                "user_name",
             )
 
 

@@ -1,7 +1,7 @@
 """A cloud function (event type, Python) with a timer: it has pay-common ask WeChat Pay about all that is not settled.
 
-HTTP functions have no timers. Deploy this folder as an event function beside pay-common; cloudbaserc.json here has its
-trigger, every minute. Variables: PAY_OPERATOR_KEY (equal to operatorKey of pay-common), CLOUDBASE_APIKEY (a server API
+HTTP functions have no timers. README.md here says how to deploy this one; cloudbaserc.json has its trigger, every
+minute. Variables: PAY_OPERATOR_KEY (equal to operatorKey of pay-common), CLOUDBASE_APIKEY (a server API
 key of the environment), PAY_FUNCTION (by default pay-common), GATEWAY (by default derived from TCB_ENV).
 """
 

@@ -26,6 +26,7 @@ from services.orders.store import Store
 from services.wechatpay import bills
 from services.wechatpay.client import Client
 from services.wechatpay.errors import BillUnusable
+from utils.texts import Message
 
 MATCHED, AMOUNT, STATE = "matched", "amount_differs", "state_differs"
 MISSING_HERE, MISSING_THERE, OTHER = "missing_here", "missing_there", "not_compared"
@@ -322,7 +323,7 @@ def _amount(row: bills.Row, *columns: str) -> int:
     for name in columns:
         if name in row:
             return bills.cents(row[name])
-    raise BillUnusable(f"the bill has none of the columns {', '.join(columns)}")
+    raise BillUnusable(Message("the bill has none of the columns {names}", names=", ".join(columns)))
 
 
 def _moved(row: bills.Row) -> Billed | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,9 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from services.merchant_code import DatabaseFailed
+from utils import processor
+from utils.texts import Message
+from utils.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -31,8 +33,8 @@ _DEADLOCK_NUMBERS = {1213}  # MySQL; who waited in vain for a lock (1205) has wa
 _MISSING_STATE, _MISSING_NUMBER, _MISSING_TEXT = "42P01", 1146, "no such table"
 
 
-MISSING = "the order tables are missing: run `flask --app app orders init-db`, or the action wxpay_orders_init"
-DOWN = "the order database cannot be used now: try again later"
+MISSING = Message("the order tables are missing: run `flask --app app orders init-db`, or the action wxpay_orders_init")
+DOWN = Message("the order database cannot be used now: try again later")
 
 
 @dataclass
@@ -58,8 +60,8 @@ class Database:
         self.kind = parsed.get_backend_name()
         self.engine = _engine(parsed.set(drivername=DRIVERS[self.kind]), self.kind, patience)
         self._patience = patience
-        # SQLite has one writer at a time, and those that wait for it are not in a queue: threads make one here.
-        self._turn = threading.Lock() if self.kind == "sqlite" else None
+        self._turns = Turns() if self.kind == "sqlite" else None
+        self._goes_first: ContextVar[bool] = ContextVar("goes_first", default=False)
         self._open: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
 
     def run(self, work: Callable[[Transaction], Result]) -> Result:
@@ -83,13 +85,23 @@ class Database:
             except SQLAlchemyError as error:
                 if attempt == ATTEMPTS or not _is_lost_race(error):
                     raise failed(error) from error
-                time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
+                with processor.waiting():
+                    time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - no secret
         raise AssertionError("unreachable")
 
     @property
     def in_transaction(self) -> bool:
         """Whether one is open in this context."""
         return self._open.get() is not None
+
+    @contextmanager
+    def going_first(self) -> Iterator[None]:
+        """What is run in this context goes before everything else that waits: a callback has seconds, not patience."""
+        token = self._goes_first.set(True)
+        try:
+            yield
+        finally:
+            self._goes_first.reset(token)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -102,8 +114,8 @@ class Database:
             yield current.connection
             return
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                yield connection
+            with processor.computing(), self._connected() as connection:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
         except SQLAlchemyError as error:
             raise failed(error) from error
 
@@ -133,19 +145,24 @@ class Database:
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:
-        if self._turn is None:
+        if self._turns is None:
             yield
             return
-        if not self._turn.acquire(timeout=self._patience):
+        with processor.waiting(first=True):
+            is_ours = self._turns.acquire(self._patience, first=self._goes_first.get())
+        if not is_ours:
             raise DatabaseFailed(DOWN)
         try:
             yield
         finally:
-            self._turn.release()
+            self._turns.release()
 
     @contextmanager
     def _begin(self) -> Iterator[Transaction]:
-        with self._own_turn(), self.engine.begin() as connection:
+        # Whoever has the turn to write to SQLite holds up all others that want to: it computes before them.
+        is_first = self._turns is not None or self._goes_first.get()
+        with self._own_turn(), processor.computing(first=is_first), self._connected() as connection:
+            begun = connection.begin()
             transaction = Transaction(connection)
             token = self._open.set(transaction)
             try:
@@ -154,8 +171,18 @@ class Database:
                     raise transaction.broken
                 for (table, key), rows in _grouped(transaction.before_commit).items():
                     connection.execute(self.insert_new(table, rows, key))
+                with processor.waiting(first=is_first):
+                    begun.commit()
             finally:
                 self._open.reset(token)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """What is not committed at the end is rolled back."""
+        with processor.waiting(first=True):
+            connection = self.engine.connect()
+        with connection:
+            yield connection
 
     def _can_skip(self) -> bool:
         dialect = self.engine.dialect
@@ -194,6 +221,9 @@ def _engine(url: URL, kind: str, patience: float) -> Engine:
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "do_execute", _execute)
+        event.listen(engine, "do_executemany", _execute_many)
     return engine
 
 
@@ -223,11 +253,26 @@ def _server_limits(url: URL, kind: str, patience: float) -> dict[str, Any]:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says
     connection.execute("PRAGMA synchronous = FULL")  # a committed payment survives a power failure
+    connection.execute("PRAGMA cache_size = -512")  # KB; the system caches the file once, each of 32 connections again
 
 
 def _begin_sqlite(connection: Connection) -> None:
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
+        with processor.waiting(first=True):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
+
+
+def _execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
+    """Instead of SQLAlchemy: while the server works, others compute."""
+    with processor.waiting(first=True):
+        cursor.execute(statement, parameters)
+    return True
+
+
+def _execute_many(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
+    with processor.waiting(first=True):
+        cursor.executemany(statement, parameters)
+    return True
 
 
 def failed(error: SQLAlchemyError) -> DatabaseFailed:
@@ -249,3 +294,9 @@ def _is_lost_race(error: SQLAlchemyError) -> bool:
 def _number(error: SQLAlchemyError) -> Any:
     arguments = getattr(getattr(error, "orig", None), "args", ())
     return arguments[0] if arguments else None
+
+
+def driver_says(error: DatabaseFailed) -> str:
+    """For a person, in brackets and on one line: a wrong password is not mended by trying again. Not redacted."""
+    words = str(getattr(error.__cause__, "orig", None) or "").split()
+    return f" ({' '.join(words)})" if words else ""

@@ -202,6 +202,9 @@ def _decide_paid(order: Row | None, fact: PaymentFact, payer: str | None) -> Dec
         "unknown": False,
         "next_check_at": None,
     }
+    if values["state"] == states.REFUND:  # on_paid means: deliver
+        message = f"order {number} was refunded in full before its payment was known here: it is not to be delivered"
+        return Decision(APPLIED, values, incident=Incident("refunded_before_known", number, message, stated))
     return Decision(APPLIED, values, ORDER_PAID, late)
 
 

@@ -14,7 +14,8 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -27,12 +28,14 @@ from services.orders.facts import Incident, Row
 from services.orders.schema import events
 from services.orders.states import PENDING
 from services.orders.store import Store
-from utils.logs import redact
+from services.pay_service import protect_people
+from utils.logs import protect, redact
 
 DONE, DEAD = "DONE", "DEAD"
-LEASE = 60.0  # seconds for one hook; a longer one may run twice
+LEASE = 60.0  # seconds for one hook; another instance may run a longer one again
 MAX_TRIES = 24
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 14 hours for all tries: a night
+FURTHEST = timedelta(seconds=2 * LONGEST_PAUSE)  # ahead; what is due later was put off by a wrong clock
 BATCH = 10
 MARK_TRIES = 3
 AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run
@@ -54,6 +57,7 @@ class Outbox:
         self._database = store.database
         self._hooks = hooks
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._held_now: set[str] = set()
 
     def deliver_new(self, identifiers: Sequence[str], deadline: float) -> None:
         """Deliver what has just been committed; returns at `deadline` (`time.monotonic()`) at the latest.
@@ -74,6 +78,7 @@ class Outbox:
     def run(self, *, limit: int = 1000, seconds: float = 30.0) -> dict[str, int]:
         """Deliver what is due: at most `limit` events, none begun after `seconds`; returns counts by outcome."""
         counts = {"delivered": 0, "failed": 0, "dead": 0}
+        self._database.run(_bring_back)
         until = time.monotonic() + seconds
         left = limit
         while left > 0 and time.monotonic() < until:
@@ -82,11 +87,12 @@ class Outbox:
             if not claimed:
                 break
             left -= len(claimed)
-            for row in claimed:
-                if time.monotonic() > min(until, claimed_at + LEASE / 2):
-                    self._give_back(row, token)
-                else:
-                    counts[self._deliver(row, token)] += 1
+            with self._held(claimed):
+                for row in claimed:
+                    if time.monotonic() > min(until, claimed_at + LEASE / 2):
+                        self._give_back(row, token)
+                    else:
+                        counts[self._deliver(row, token)] += 1
         return counts
 
     def replay(self, identifier: str) -> bool:
@@ -99,12 +105,24 @@ class Outbox:
         try:
             token = secrets.token_hex(16)
             fresh = [events.c.id.in_(identifiers), events.c.state == PENDING, events.c.attempts == 0]
-            for row in self._database.run(lambda tx: self._lease(tx, token, fresh)):
-                self._deliver(row, token)
+            leased = self._database.run(lambda tx: self._lease(tx, token, fresh))
+            with self._held(leased):
+                for row in leased:
+                    self._deliver(row, token)
         except Exception:
             log.exception("events could not be delivered at once; the next delivery run does it")
         finally:
             self._places.release()
+
+    @contextmanager
+    def _held(self, rows: Sequence[Row]) -> Iterator[None]:
+        """No other run of this process takes them meanwhile, although a clock that jumps may end their lease."""
+        identifiers = {row["id"] for row in rows}
+        self._held_now.update(identifiers)
+        try:
+            yield
+        finally:
+            self._held_now.difference_update(identifiers)
 
     def _claim(self, limit: int) -> tuple[str, list[Row]]:
         token = secrets.token_hex(16)
@@ -112,7 +130,7 @@ class Outbox:
         def claim(tx: Transaction) -> list[Row]:
             due = (
                 select(events.c.id)
-                .where(events.c.state == PENDING, events.c.next_at <= now())
+                .where(events.c.state == PENDING, events.c.next_at <= now(), events.c.id.not_in(set(self._held_now)))
                 .order_by(events.c.next_at)
                 .limit(limit)
             )
@@ -131,8 +149,10 @@ class Outbox:
         """Run the hook and write down how it went: delivered, failed or dead."""
         fields = {"event_id": row["id"], "event": row["type"], "number": row["number"], "attempt": row["attempts"]}
         payload = {**json.loads(row["payload"]), "event_id": row["id"]}
+        protect_people(payload)
+        protect(payload.get("owner"))
         try:
-            outcome = contained(lambda: self._hooks[row["type"]](payload))
+            outcome = contained(self._hooks[row["type"]], payload)
             if not is_kept(outcome):
                 raise NotDelivered("the hook did not return None, True or code SUCCESS")
         except Exception as error:  # whatever the merchant's hook raises
@@ -172,6 +192,13 @@ class Outbox:
             except DatabaseFailed:
                 if attempt == MARK_TRIES:
                     raise
+
+
+def _bring_back(tx: Transaction) -> None:
+    """What is due in a future that no pause reaches is due now: it would wait for as long as the clock was off."""
+    stamp = now()
+    far = [events.c.state == PENDING, events.c.next_at > stamp + FURTHEST]
+    tx.connection.execute(update(events).where(*far).values(next_at=stamp))
 
 
 def _buried(row: Row, reason: str) -> Incident:

@@ -25,16 +25,18 @@ from services.orders.database import Transaction
 from services.orders.facts import Fact, Incident, PaymentFact, RefundFact, Row, TransferFact
 from services.orders.schema import orders, refunds, transfers
 from services.orders.service import SqlOrderService
-from services.orders.store import Store, next_check, payer_of
+from services.orders.store import HOURLY, Store, next_check, payer_of
 from services.wechatpay import paths
 from services.wechatpay.client import Client
 from services.wechatpay.errors import ApiError, OutcomeUnknown, Unverifiable, WechatPayError
+from utils.texts import Message
 
 BATCH, WORKERS = 50, 4
 LEASE = 120.0  # seconds for one batch
 TRY_TIMEOUT, ROW_TIMEOUT = 3.0, 6.0  # seconds for one host, and for one row with its closing
 SETTLING = timedelta(seconds=60)  # a 404 sooner after the last attempt may only mean "not yet" [4012716437]
 SOON = timedelta(seconds=60)  # until what could not be settled is asked about again, at the soonest
+FURTHEST = timedelta(seconds=HOURLY) + facts.CLOCKS_APART  # ahead; what is due later was planned by a wrong clock
 QUERYABLE = timedelta(days=30)  # how long transfers can be asked about [4012716437]
 
 Progress = Callable[[dict[str, int]], None]
@@ -107,6 +109,7 @@ class Reconciler:
         began = time.monotonic()
         until = began + seconds
         counts = {"checked": 0, "changed": 0, "not_there": 0, "failed": 0}
+        self._database.run(_bring_back)
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="reconcile") as pool:
             run = _Run(pool, until, limit, counts)
             for unknown in (True, False):  # what may have happened comes before what is merely open
@@ -200,7 +203,7 @@ class Reconciler:
         try:
             return kind.read(reply.data)
         except KeyError as error:
-            raise Unverifiable(f"WeChat Pay's answer holds no {error}") from error
+            raise Unverifiable(Message("WeChat Pay's answer holds no {name}", name=error.args[0])) from error
 
     # Writing
 
@@ -271,6 +274,15 @@ class Reconciler:
                 ).scalar_one()
                 for kind in KINDS
             )
+
+
+def _bring_back(tx: Transaction) -> None:
+    """What is due in a future that no plan reaches is due now: nobody would ask for as long as the clock was off."""
+    stamp = now()
+    for kind in KINDS:
+        due = kind.table.c.next_check_at
+        far = [kind.table.c.unknown.in_([True, False]), due > stamp + FURTHEST]
+        tx.connection.execute(update(kind.table).where(*far).values(next_check_at=stamp))
 
 
 def _next(answer: Answer, stamp: datetime) -> datetime | None:

@@ -24,6 +24,7 @@ from services.orders.outbox import Outbox
 from services.orders.schema import orders, refunds, transfers
 from services.orders.store import KINDS, Kind, Store, canonical, new_refund, next_check
 from services.strategies.base import Notification
+from utils.texts import Message
 
 Price = Callable[[Params, Caller], int]
 
@@ -37,7 +38,8 @@ _TAKEN = {
     "refund": {"REFUNDFEEMISMATCH"},
     "transfer": {"ALREADYEXISTS"},
 }
-_NO_ORDER = "no such order"
+_NO_ORDER = Message("no such order")
+_TOO_MUCH = "amount.refund is {refund}, but {left} of {total} cents are left: the rest is refunded or under way"
 _NUMBER = re.compile("[!-~]{1,64}")  # other text is no number, and databases have errors of their own for it
 _OWNED = {
     "wxpay_query_order_by_out_trade_no": "out_trade_no",
@@ -120,7 +122,8 @@ class SqlOrderService(OrderService):
         if owner is None or (owner and owner not in (caller.openid, caller.uid)):
             raise Refused(_NO_ORDER, 404)
         if action == "wxpay_close_order" and self._is_unknown(number):
-            raise Refused(f"whether WeChat Pay took order {number} is not known yet: send the same order again", 409)
+            template = "whether WeChat Pay took order {number} is not known yet: send the same order again"
+            raise Refused(Message(template, number=number), 409)
 
     def _is_unknown(self, number: str) -> bool:
         """Until WeChat Pay has taken the order, one of that number may be somebody else's."""
@@ -151,7 +154,8 @@ class SqlOrderService(OrderService):
         if type(total) is not int or total <= 0:
             raise TypeError("priceList must return the price as an integer above 0, in cents")
         if asked != total:
-            raise Refused(f"amount.total is {asked}, but the price is {total} cents", 409)
+            template = "amount.total is {asked}, but the price is {price} cents"
+            raise Refused(Message(template, asked=asked, price=total), 409)
         return params
 
     def _place(self, tx: Transaction, params: Params, owner: str) -> Params:
@@ -162,17 +166,20 @@ class SqlOrderService(OrderService):
             tx.connection.execute(insert(orders).values(fresh))
             return params
         if row["owner"] != owner:
-            raise Refused(f"out_trade_no {number} is taken: use another one", 409)
+            raise Refused(Message("out_trade_no {number} is taken: use another one", number=number), 409)
         if row["state"] == states.REFUSED:
             again = fresh | {"attempts": row["attempts"] + 1}  # an old attempt may still be under way
             tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(again))
             return params
         known = json.loads(row["params"])
         if _comparable(known) != _comparable(params):
-            raise Refused(f"out_trade_no {number} is taken by an order with other fields: use another one", 409)
+            raise _taken("out_trade_no", number)
         if row["state"] != states.PENDING:
-            raise Refused(f"order {number} is {row['state']}: query it, and use a new number for another order", 409)
+            template = "order {number} is {state}: query it, and use a new number for another order"
+            raise Refused(Message(template, number=number, state=row["state"]), 409)
         values: dict[str, Any] = {"attempts": row["attempts"] + 1, "updated_at": fresh["updated_at"]}
+        # Written by a clock that was fast, it would be later than its payment.
+        values["created_at"] = min(row["created_at"], fresh["created_at"])
         if "time_expire" not in known:  # whoever asks for it again gets as much time to pay as the first time
             values |= {name: fresh[name] for name in ("expires_at", "next_check_at")}
         tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(values))
@@ -227,7 +234,8 @@ class SqlOrderService(OrderService):
         if row is not None and row["state"] != states.REFUSED:
             same = self._repeated(tx, refunds.c.out_refund_no, row, params)
             if row["state"] == states.CLOSED:
-                raise Refused(f"out_refund_no {number} is CLOSED: a new attempt needs a new number", 409)
+                template = "out_refund_no {number} is CLOSED: a new attempt needs a new number"
+                raise Refused(Message(template, number=number), 409)
             return same
         self._require_refundable(tx, order, params)
         fresh = new_refund(params, amount=amount["refund"], total=amount["total"], currency=amount["currency"])
@@ -245,9 +253,10 @@ class SqlOrderService(OrderService):
         if order is not None:
             number = order["out_trade_no"]
             if order["state"] not in states.PAID_STATES:
-                raise Refused(f"order {number} is {order['state']} here: query it before you refund it", 409)
+                template = "order {number} is {state} here: query it before you refund it"
+                raise Refused(Message(template, number=number, state=order["state"]), 409)
             if total != order["total"]:
-                raise Refused(f"amount.total must be the order's {order['total']} cents", 409)
+                raise Refused(Message("amount.total must be the order's {total} cents", total=order["total"]), 409)
         names = order or params
         # One that was asked for by transaction_id may not know yet which order that is.
         known = [name for name in ("out_trade_no", "transaction_id") if names.get(name)]
@@ -257,13 +266,12 @@ class SqlOrderService(OrderService):
         )
         reserved = int(tx.connection.execute(query).scalar_one())
         if reserved + refund > total:
-            left = f"{total - reserved} of {total} cents are left"
-            raise Refused(f"amount.refund is {refund}, but {left}: the rest is refunded or under way", 409)
+            raise Refused(Message(_TOO_MUCH, refund=refund, left=total - reserved, total=total), 409)
 
     def _repeated(self, tx: Transaction, number: Any, row: Row, params: Params) -> Params:
         known: Params = json.loads(row["params"])
         if known != params:
-            raise Refused(f"{number.name} {row[number.name]} is taken with other fields: use another one", 409)
+            raise _taken(number.name, row[number.name])
         tx.connection.execute(
             update(number.table)
             .where(number == row[number.name])
@@ -308,9 +316,11 @@ class SqlOrderService(OrderService):
                 tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(fresh))
             return params
         if row["name_digest"] != digest:
-            raise Refused(f"out_bill_no {number} is taken with another user_name: use another one", 409)
+            template = "out_bill_no {number} is taken with another user_name: use another one"
+            raise Refused(Message(template, number=number), 409)
         if row["state"] in states.TRANSFER_ENDS:
-            raise Refused(f"out_bill_no {number} is {row['state']}: another transfer needs a new number", 409)
+            template = "out_bill_no {number} is {state}: another transfer needs a new number"
+            raise Refused(Message(template, number=number, state=row["state"]), 409)
         return self._repeated(tx, transfers.c.out_bill_no, row, nameless) | named
 
     def handler_encrypted(self, params: Params, serial: str) -> tuple[Params, str]:
@@ -390,12 +400,14 @@ class SqlOrderService(OrderService):
 
     def handler_notification(self, notification: Notification, deadline: float) -> Any:
         """One transaction: the change of state, its outbox event, the inbox row. Then hooks, while time allows."""
-        try:
-            created = self.parts.store.database.run(lambda tx: self._take_in(tx, notification, deadline))
-        except _NotKept as refusal:
-            return refusal.outcome
-        self.outbox.deliver_new(created, deadline - HOOK_RESERVE)
-        return None
+        database = self.parts.store.database
+        with database.going_first():
+            try:
+                created = database.run(lambda tx: self._take_in(tx, notification, deadline))
+            except _NotKept as refusal:
+                return refusal.outcome
+            self.outbox.deliver_new(created, deadline - HOOK_RESERVE)
+            return None
 
     def _take_in(self, tx: Transaction, notification: Notification, deadline: float) -> list[str]:
         outcome = super().handler_notification(notification, deadline)
@@ -422,7 +434,12 @@ class _NotKept(Exception):
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
-        super().__init__("not kept")
+        super().__init__()
+
+
+def _taken(name: str, number: str) -> Refused:
+    template = "{name} {number} is taken with other fields: use another one"
+    return Refused(Message(template, name=name, number=number), 409)
 
 
 def _comparable(params: Params) -> Params:

@@ -351,10 +351,13 @@ def transfer_view(row: Row) -> dict[str, Any]:
 
 
 def inbox_key(notification: Notification) -> str:
-    """WeChat Pay's id where its signature covers it, else what the content alone gives."""
+    """WeChat Pay's id where its signature covers it, else what the content alone gives.
+
+    A forward proves its content only: whoever repeats one may put any id and event type beside it.
+    """
     if notification.evidence == "signature" and notification.id:
         return f"id:{notification.id}"[:80]
-    return f"sha256:{_digest(notification.event_type, canonical(notification.plaintext))}"
+    return f"sha256:{_digest(canonical(notification.plaintext))}"
 
 
 def _digest(*parts: str) -> str:

@@ -14,7 +14,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.merchant_code import DatabaseFailed
 from services.orders.database import DRIVERS, Database, failed
+from utils.texts import Message
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 PATIENCE = 60.0  # seconds for one statement: to wait for somebody else's, or to change a large table
@@ -26,7 +28,7 @@ _WAL_TRIES, _WAL_PAUSE = 1000, 0.05
 
 
 def init_db(database: Database) -> None:
-    """Bring the tables to the newest revision; does nothing where they are. Raises DatabaseFailed, TimeoutError."""
+    """Bring the tables to the newest revision; does nothing where they are. Raises DatabaseFailed."""
     patient = Database(database.engine.url, patience=PATIENCE)
     try:
         with patient.engine.connect() as connection, _alone(connection, database.kind):
@@ -64,7 +66,7 @@ def _alone(connection: Connection, kind: str) -> Iterator[None]:
         return
     take, release = _LOCKS[kind]
     if connection.execute(text(take)).scalar() == 0:
-        raise TimeoutError("another init-db has been running for a minute: try again")
+        raise DatabaseFailed(Message("another init-db has been running for a minute: try again later"))
     connection.commit()
     try:
         yield

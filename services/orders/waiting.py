@@ -10,8 +10,9 @@ from services.order_service import Refused
 from services.orders import states
 from services.orders.store import Store, order_view
 from services.pay_service import TooManyWaiting
+from utils.texts import Message
 
-# A quarter of the server's threads (gunicorn.conf.py): the others go on to take orders and callbacks.
+# A quarter of the places for callers (routes/admission.py): the others go on to take orders.
 PLACES = 16
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5  # seconds between two looks
 _SHOWN = ("out_trade_no", "state", "amount", "refunded", "transaction_id", "paid_at")
@@ -30,13 +31,13 @@ class Waiting:
         Raises TooManyWaiting when all places are taken, Refused (404) for an order that is not stored.
         """
         if not self._places.acquire(blocking=False):
-            raise TooManyWaiting("too many callers wait already: ask again in 2 seconds")
+            raise TooManyWaiting(Message("too many callers wait already: ask again in 2 seconds"))
         try:
             until, pause = time.monotonic() + seconds, FIRST_PAUSE
             while True:
                 order = self._store.order(out_trade_no)
                 if order is None:
-                    raise Refused("no such order", 404)
+                    raise Refused(Message("no such order"), 404)
                 left = until - time.monotonic()
                 if order["state"] != states.PENDING or left <= 0:
                     return {name: value for name, value in order_view(order).items() if name in _SHOWN}

@@ -45,8 +45,8 @@ class Incoming:
     """A callback as it came in.
 
     `raw` are the body's bytes and `body` the same parsed; `kind` is what the path says it is, used where no
-    event type is stated; `identified` tells that the request carries an end user's identity; `deadline` is
-    in `time.monotonic()` seconds.
+    event type is stated; `identified` tells that the request carries an end user's identity, `from_operator`
+    that it carries `operatorKey`; `deadline` is in `time.monotonic()` seconds.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -55,6 +55,7 @@ class Incoming:
     kind: Kind | None
     identified: bool
     deadline: float
+    from_operator: bool = False
 
 
 @dataclass(frozen=True)

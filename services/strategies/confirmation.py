@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ _QUESTIONS = {
     ),
     REFUND: _Question(
         lambda number, mchid: paths.refund(number),
-        ("mchid", "out_trade_no", "transaction_id", "out_refund_no", "refund_id", "amount"),
+        ("out_trade_no", "transaction_id", "out_refund_no", "refund_id", "amount"),
         frozenset({"SUCCESS", "CLOSED", "ABNORMAL"}),
     ),
     TRANSFER: _Question(
@@ -57,10 +58,39 @@ _QUESTIONS = {
 }
 
 
-class Confirmation:
-    """Asks WeChat Pay about a hint; at most 4 questions at a time and one per number in 2 seconds.
+class _Bounds:
+    """At most 4 questions at a time and one per number in 2 seconds."""
 
-    Strangers can send hints, so these bounds keep them from spending the merchant's rate limit and time.
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._places = threading.BoundedSemaphore(AT_A_TIME)
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[str, str], float] = {}
+
+    @contextlib.contextmanager
+    def place(self, kind: Kind, number: str) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise NotificationPostponed("too many confirmations are under way")
+        try:
+            self._take_turn(kind, number)
+            yield
+        finally:
+            self._places.release()
+
+    def _take_turn(self, kind: Kind, number: str) -> None:
+        now = self._monotonic()
+        with self._lock:
+            self._asked = {key: at for key, at in self._asked.items() if now - at < PAUSE}
+            if (kind.name, number) in self._asked:
+                raise NotificationPostponed("this number was asked for a moment ago")
+            self._asked[kind.name, number] = now
+
+
+class Confirmation:
+    """Asks WeChat Pay about a hint, within bounds.
+
+    Strangers can send hints, so the bounds keep them from spending the merchant's rate limit and time. Hints that come
+    with the operator's key have bounds of their own: a relay's is not sent again, and must not wait behind strangers.
     """
 
     def __init__(
@@ -68,12 +98,11 @@ class Confirmation:
     ) -> None:
         self._client = client
         self._merchant_id = merchant_id
-        self._monotonic = monotonic
-        self._places = threading.BoundedSemaphore(AT_A_TIME)
-        self._lock = threading.Lock()
-        self._asked: dict[tuple[str, str], float] = {}
+        self._strangers, self._operators = _Bounds(monotonic), _Bounds(monotonic)
 
-    def confirm(self, kind: Kind, hint: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def confirm(
+        self, kind: Kind, hint: Mapping[str, Any], deadline: float, *, from_operator: bool = False
+    ) -> dict[str, Any]:
         """WeChat Pay's answer under the notification's field names.
 
         Raises NotificationRefused when it says otherwise, NotificationPostponed when it cannot be asked now.
@@ -83,13 +112,8 @@ class Confirmation:
             raise NotificationRefused(_REFUSED)
         if any(hint.get(name, self._merchant_id) != self._merchant_id for name in ("mchid", "mch_id")):
             raise NotificationRefused(_REFUSED)
-        if not self._places.acquire(blocking=False):
-            raise NotificationPostponed("too many confirmations are under way")
-        try:
-            self._take_turn(kind, number)
+        with (self._operators if from_operator else self._strangers).place(kind, number):
             answer = self._ask(kind, number, deadline)
-        finally:
-            self._places.release()
         state = answer.get(kind.state)
         # A payment that is said to have succeeded did so, also when it has moved on to REFUND since.
         moved_on = kind is PAYMENT and hint[kind.state] == "SUCCESS"
@@ -123,14 +147,6 @@ class Confirmation:
             answer["refund_status"] = answer.pop("status", None)
             answer["mchid"] = self._merchant_id
         return answer
-
-    def _take_turn(self, kind: Kind, number: str) -> None:
-        now = self._monotonic()
-        with self._lock:
-            self._asked = {key: at for key, at in self._asked.items() if now - at < PAUSE}
-            if (kind.name, number) in self._asked:
-                raise NotificationPostponed("this number was asked for a moment ago")
-            self._asked[kind.name, number] = now
 
 
 def _agree(stated: Any, known: Any) -> bool:

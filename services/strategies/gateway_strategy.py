@@ -60,7 +60,9 @@ class GatewayStrategy:
         require_kind(content, kind)
         if self._trust_platform and not incoming.identified:
             return Notification(identifier, event_type, kind, content, "platform")
-        confirmed = self._confirmation.confirm(kind, content, incoming.deadline)
+        confirmed = self._confirmation.confirm(
+            kind, content, incoming.deadline, from_operator=incoming.from_operator
+        )
         return Notification(identifier, event_type, kind, confirmed, "query")
 
     def _decrypt(self, resource: Any, kind: Kind | None, content: Mapping[str, Any]) -> dict[str, Any]:

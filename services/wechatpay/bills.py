@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import urlencode
 
 from services.wechatpay.client import Client
-from services.wechatpay.errors import ApiError, BillNotReady, BillUnusable
+from services.wechatpay.errors import ApiError, BillNotKept, BillNotReady, BillUnusable
+from utils.texts import Message
 
 MAX_FILE, MAX_PLAIN = 256 * 2**20, 2**31  # bytes, as sent and unpacked
 DOWNLOAD_TIMEOUT = 120.0
@@ -103,12 +106,12 @@ class Bill:
         try:
             yield from self._rows(lines)
         except UnicodeDecodeError as error:
-            raise BillUnusable("the bill is not in UTF-8") from error
+            raise BillUnusable(Message("the bill is not in UTF-8")) from error
 
     def _rows(self, lines: Iterator[str]) -> Iterator[Row]:
         columns = next(lines, "").removeprefix("\ufeff").split(",")
         if lacking := [name for name in self._form.needs if name not in columns]:
-            raise BillUnusable(f"the bill has no column {', '.join(lacking)}")
+            raise BillUnusable(Message("the bill has no column {names}", names=", ".join(lacking)))
         read = [(place, name) for place, name in enumerate(columns) if name in self._form.needs + self._form.reads]
         totals = {title: total for title, total in self._form.totals.items() if total[0] in columns}
         sums = dict.fromkeys(totals, 0)
@@ -123,25 +126,46 @@ class Bill:
                 if only is None or row[only[0]] == only[1]:
                     sums[title] += cents(row[column] or "0")
             yield row
-        raise BillUnusable("the bill ends without its summary")
+        raise BillUnusable(Message("the bill ends without its summary"))
 
     def _check(self, titles: str, values: str, sums: Mapping[str, int]) -> None:
         columns = titles.split(",")
         summary = dict(zip(columns, _values(columns, values), strict=True))
         said = summary.get(self._form.count, "")
         if cents(said) != 100 * self.count:  # it is "20.0" in some bills
-            raise BillUnusable(f"the bill has {self.count} rows, its summary says {said}")
+            template = "the bill has {count} rows, its summary says {said}"
+            raise BillUnusable(Message(template, count=self.count, said=said))
         for title, total in sums.items():
             if title in summary and cents(summary[title]) != total:
-                raise BillUnusable(f"{title}: the bill's rows add up to {total} cents, not {summary[title]} yuan")
+                template = "{title}: the bill's rows add up to {total} cents, not {said} yuan"
+                raise BillUnusable(Message(template, title=title, total=total, said=summary[title]))
+
+
+class _File(tempfile.SpooledTemporaryFile[bytes]):
+    """On disk from SPOOLED bytes on. A disk that is full must not look like a network that fails."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _not_kept(error) from error
+
+    def discard(self) -> None:
+        with suppress(OSError):  # closing writes what is left, which does not fit either
+            self.close()
+
+
+def _not_kept(error: OSError) -> BillNotKept:
+    template = "the bill does not fit into the folder for temporary files ({reason}): make room in TMPDIR, else /tmp"
+    return BillNotKept(Message(template, reason=os.strerror(error.errno or 0)))
 
 
 def fetch(client: Client, form: Form, day: str, **options: str) -> Bill:
     """The bill of `day` (YYYY-MM-DD), checked; one without rows where nothing happened (NO_STATEMENT_EXIST).
 
     WeChat Pay decides which days have a bill: its business day need not be the one of this machine's clock. Raises
-    BillUnusable, BillNotReady until it is made, towards 10:00 of the next day, and what Client raises: ApiError for a
-    day that has none, because it is not over or more than three months ago.
+    BillUnusable, BillNotKept, BillNotReady until it is made, towards 10:00 of the next day, and what Client raises:
+    ApiError for a day that has none, because it is not over or more than three months ago.
     """
     path = f"{form.path}?{urlencode({'bill_date': day, **options, 'tar_type': 'GZIP'})}"
     for last in (False, True):
@@ -151,20 +175,24 @@ def fetch(client: Client, form: Form, day: str, **options: str) -> Bill:
             if error.signed and _is(error, "NO_STATEMENT_EXIST"):
                 return Bill(form, None, "")
             if _is(error, "STATEMENT_CREATING"):
-                raise BillNotReady(f"the bill of {day} is still being made: ask again in half an hour") from error
+                template = "the bill of {day} is still being made: ask again in half an hour"
+                raise BillNotReady(Message(template, day=day)) from error
             raise
-        file = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - the bill closes it
         url = _text(offer, "download_url")
+        file = _File(max_size=SPOOLED)
         try:
             client.download(url, cast("BinaryIO", file), limit=MAX_FILE, timeout=DOWNLOAD_TIMEOUT)
             _require_hash(file, offer)
             return Bill(form, file, _text(offer, "hash_value"))
+        except OSError as error:  # what was written last
+            file.discard()
+            raise _not_kept(error) from error
         except ApiError as error:
             file.close()
             if last or error.status != 400:  # 400: the address has expired, apply again [4013071238]
                 raise
         except BaseException:
-            file.close()
+            file.discard()
             raise
     raise AssertionError("unreachable")
 
@@ -174,7 +202,7 @@ def cents(yuan: str) -> int:
     """"1234.5" -> 123450, exactly."""
     match = _YUAN.fullmatch(yuan)
     if match is None:
-        raise BillUnusable(f"the bill holds {yuan[:40]!r} where an amount in yuan is expected")
+        raise BillUnusable(Message("the bill holds {found} where an amount in yuan is expected", found=repr(yuan[:40])))
     sign, whole, part = match.groups()
     value = int(whole) * 100 + int((part or "").ljust(2, "0"))
     return -value if sign else value
@@ -193,13 +221,13 @@ def _is(error: ApiError, code: str) -> bool:
 def _require_hash(file: IO[bytes], offer: Mapping[str, Any]) -> None:
     """The announced hash is that of the unpacked file."""
     if _text(offer, "hash_type") != "SHA1":
-        raise BillUnusable("the bill's hash_type is not SHA1")
+        raise BillUnusable(Message("the bill's hash_type is not SHA1"))
     digest = hashlib.sha1(usedforsecurity=False)
     file.seek(0)
     for piece in _pieces(file):
         digest.update(piece)
     if digest.hexdigest() != _text(offer, "hash_value").lower():
-        raise BillUnusable("the bill's hash is not the announced one: it was cut or altered on its way")
+        raise BillUnusable(Message("the bill's hash is not the announced one: it was cut or altered on its way"))
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -209,10 +237,10 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         while piece := stream.read(65536):
             size += len(piece)
             if size > MAX_PLAIN:
-                raise BillUnusable(f"the bill unpacks to more than {MAX_PLAIN} bytes")
+                raise BillUnusable(Message("the bill unpacks to more than {most} bytes", most=MAX_PLAIN))
             yield piece
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BillUnusable("the bill cannot be unpacked") from error
+        raise BillUnusable(Message("the bill cannot be unpacked")) from error
 
 
 def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
@@ -230,12 +258,13 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
 def _values(columns: Sequence[str], line: str) -> list[str]:
     values = line.removeprefix("`").split(",`")
     if len(values) != len(columns):
-        raise BillUnusable(f"the bill has a row of {len(values)} values under {len(columns)} columns")
+        template = "the bill has a row of {values} values under {columns} columns"
+        raise BillUnusable(Message(template, values=len(values), columns=len(columns)))
     return values
 
 
 def _text(offer: Mapping[str, Any], name: str) -> str:
     value = offer.get(name)
     if not isinstance(value, str) or not value:
-        raise BillUnusable(f"WeChat Pay's answer holds no {name}")
+        raise BillUnusable(Message("WeChat Pay's answer holds no {name}", name=name))
     return value

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from services.wechatpay.cipher import decrypt_resource
 from services.wechatpay.errors import DecryptionFailed
 from services.wechatpay.keys import PlatformCertificate
+from utils.texts import Message
 
 
 def read_certificates(body: bytes, api_v3_key: bytes) -> list[PlatformCertificate]:
@@ -20,8 +21,8 @@ def read_certificates(body: bytes, api_v3_key: bytes) -> list[PlatformCertificat
     """
     try:
         return [_read(entry, api_v3_key) for entry in json.loads(body)["data"]]
-    except (KeyError, TypeError, ValueError, RecursionError, UnsupportedAlgorithm) as error:
-        raise DecryptionFailed("the list of platform certificates cannot be read") from error
+    except (KeyError, TypeError, ValueError, RecursionError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise DecryptionFailed(Message("the list of platform certificates cannot be read")) from error
 
 
 def _read(entry: dict[str, object], api_v3_key: bytes) -> PlatformCertificate:
@@ -30,7 +31,7 @@ def _read(entry: dict[str, object], api_v3_key: bytes) -> PlatformCertificate:
         raise TypeError("encrypt_certificate")
     certificate = x509.load_pem_x509_certificate(decrypt_resource(api_v3_key, encrypted))
     serial, public_key = f"{certificate.serial_number:X}", certificate.public_key()
-    if serial.lstrip("0") != str(entry["serial_no"]).upper().lstrip("0"):
+    if serial != str(entry["serial_no"]).upper().lstrip("0"):
         raise ValueError("serial_no is not the certificate's")
     if not isinstance(public_key, RSAPublicKey):
         raise TypeError("not an RSA certificate")

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from services.wechatpay.errors import DecryptionFailed
+from utils.texts import Message
 
 ALGORITHM = "AEAD_AES_256_GCM"
+_UNDER_ANOTHER_KEY = "the resource does not decrypt under apiV3Key: set the APIv3 key of the merchant platform"
 
 
 def decrypt_resource(api_v3_key: bytes, resource: Mapping[str, Any]) -> bytes:
@@ -29,14 +31,14 @@ def decrypt_resource(api_v3_key: bytes, resource: Mapping[str, Any]) -> bytes:
     if associated is None:
         associated = ""
     if resource.get("algorithm") != ALGORITHM:
-        raise DecryptionFailed(f"resource.algorithm must be {ALGORITHM}")
+        raise DecryptionFailed(Message("resource.algorithm must be {algorithm}", algorithm=ALGORITHM))
     if not (isinstance(nonce, str) and isinstance(text, str) and isinstance(associated, str)):
-        raise DecryptionFailed("resource.nonce, ciphertext and associated_data must be strings")
+        raise DecryptionFailed(Message("resource.nonce, ciphertext and associated_data must be strings"))
     try:
         ciphertext = base64.b64decode(text, validate=True)
         return AESGCM(api_v3_key).decrypt(nonce.encode(), ciphertext, associated.encode())
     except (InvalidTag, ValueError, binascii.Error) as error:
-        raise DecryptionFailed("the resource does not decrypt under apiV3Key") from error
+        raise DecryptionFailed(Message(_UNDER_ANOTHER_KEY)) from error
 
 
 def encrypt_oaep(public_key: RSAPublicKey, text: str) -> str:

@@ -33,11 +33,14 @@ from services.wechatpay.errors import (
 from services.wechatpay.keys import KeyRing, PlatformCertificate, verify_signature
 from services.wechatpay.signer import Signer
 from services.wechatpay.transport import Answer, Transport
-from utils import json_body
+from utils import json_body, processor
+from utils.texts import Message, said
 
 # Where 429 does not mean "not processed" ([4013071036], [4012716434]).
 _UNKNOWN_WHEN_LIMITED = ("/v3/refund/", "/v3/fund-app/")
 MAX_ERROR = 65536
+_NOT_SENT = "nothing was sent to WeChat Pay: {reason}"
+_ANSWERED = "WeChat Pay answered {status}"
 _BACK_OFF = (0.5, 1.0)  # seconds before a second try after 429
 
 Result = TypeVar("Result")
@@ -92,6 +95,7 @@ class Client:
         *,
         serial: str = "",
         expect: Mapping[str, str] | None = None,
+        holds: str = "",
         deadline: float | None = None,
         try_timeout: float | None = None,
     ) -> Reply:
@@ -99,20 +103,21 @@ class Client:
 
         `path` is path and query, segments already percent-encoded. `serial` names the key that encrypted a
         field of `body`. `expect` are fields that the answer must repeat, so that no answer to another call
-        is taken for this one's. `deadline` is by default the one of a call that begins now; `try_timeout` bounds
-        each of the two tries, in seconds. Raises ApiError, OutcomeUnknown or NotSent.
+        is taken for this one's; `holds` names a text that it must hold. `deadline` is by default the one of a call
+        that begins now; `try_timeout` bounds each of the two tries, in seconds. Raises ApiError, OutcomeUnknown or
+        NotSent.
         """
         deadline = deadline or self.deadline()
         content = b"" if body is None else _serialise(body)
         try:
             self.keys.prepare(deadline)
         except KeysUnavailable as error:
-            raise NotSent(f"nothing was sent to WeChat Pay: {error}") from error
+            raise NotSent(Message(_NOT_SENT, reason=said(error))) from error
         serial = serial or self.keys.public_key_id
 
         def attempt(host: str, limit: float) -> Reply:
             answer = self._exchange(method, host, path, content, serial, min(limit, try_timeout or limit))
-            return self._accept(answer, method, path, expect or {}, deadline)
+            return self._accept(answer, method, path, expect or {}, holds, deadline)
 
         return self._twice(attempt, deadline, is_write=method != "GET")
 
@@ -124,7 +129,7 @@ class Client:
         """
         host = next((host for host in self._hosts if url.startswith(f"{host}/")), None)
         if host is None:
-            raise NotSent("download_url leads to another host than wxPayApiBase: nothing was sent there")
+            raise NotSent(Message("download_url leads to another host than wxPayApiBase: nothing was sent there"))
         begin = file.tell()
         status = self._transport.download(
             url, lambda target: self._headers("GET", target, b"", ""), file, limit=limit, timeout=timeout
@@ -136,7 +141,7 @@ class Client:
         body = _parse(file.read(MAX_ERROR))
         if 400 <= status < 500:
             raise ApiError(status, body, signed=False)
-        raise ServerFault(f"WeChat Pay answered {status}", status=status, body=body)
+        raise ServerFault(Message(_ANSWERED, status=status), status=status, body=body)
 
     def deadline(self) -> float:
         """Until when a call that begins now may take, in `time.monotonic()` seconds."""
@@ -151,14 +156,14 @@ class Client:
             self.keys.prepare(deadline)
             serial, key = self.keys.encryption_key()
         except KeysUnavailable as error:
-            raise NotSent(f"nothing was sent to WeChat Pay: {error}") from error
+            raise NotSent(Message(_NOT_SENT, reason=said(error))) from error
         return serial, encrypt_oaep(key, text)
 
     def _twice(self, attempt: Callable[[str, float], Result], deadline: float, *, is_write: bool) -> Result:
         """Run `attempt(host, seconds)` on the main host and, where that settles nothing, on the backup."""
         main, backup = self._hosts
         if _left(deadline) <= 0:
-            raise NotSent("nothing was sent to WeChat Pay: no time left")
+            raise NotSent(Message(_NOT_SENT, reason=Message("no time of wxPayTimeout is left")))
         try:
             return attempt(main, _left(deadline) / 2)
         except (OutcomeUnknown, ApiError) as error:
@@ -169,7 +174,8 @@ class Client:
             if _left(deadline) <= 2 * pause:
                 raise
             unknown = is_write and isinstance(error, OutcomeUnknown)
-        time.sleep(pause)
+        with processor.waiting():
+            time.sleep(pause)
         try:
             return attempt(main if limited else backup, _left(deadline))
         except ApiError as error:
@@ -210,23 +216,24 @@ class Client:
         return values
 
     def _accept(
-        self, answer: Answer, method: str, path: str, expect: Mapping[str, str], deadline: float
+        self, answer: Answer, method: str, path: str, expect: Mapping[str, str], holds: str, deadline: float
     ) -> Reply:
         """Judge an answer: the verified good one, or the exception that says what is known."""
         status, request_id = answer.status, answer.headers.get("Request-ID", "")
         if status >= 500:
-            raise ServerFault(f"WeChat Pay answered {status}", status=status, body=_parse(answer.body))
+            raise ServerFault(Message(_ANSWERED, status=status), status=status, body=_parse(answer.body))
         if status == 429 and method == "POST" and path.startswith(_UNKNOWN_WHEN_LIMITED):
-            raise RateLimited("WeChat Pay answered 429", status=status, body=_parse(answer.body))
+            raise RateLimited(Message(_ANSWERED, status=status), status=status, body=_parse(answer.body))
         if status >= 400 and "Wechatpay-Signature" not in answer.headers:
             raise ApiError(status, _parse(answer.body), signed=False, request_id=request_id)
         try:
             self.keys.verify(answer.headers, answer.body, deadline)
         except (SignatureInvalid, KeysUnavailable) as error:
-            raise Unverifiable(f"WeChat Pay's answer cannot be verified: {error}") from error
+            template = "WeChat Pay's answer cannot be verified: {reason}"
+            raise Unverifiable(Message(template, reason=said(error))) from error
         if status >= 400:
             raise ApiError(status, _parse(answer.body), signed=True, request_id=request_id)
-        return _success(answer, expect)
+        return _success(answer, expect, holds)
 
     def _download_certificates(self, deadline: float) -> list[PlatformCertificate]:
         """Platform certificates: decrypted first, then the answer is verified with one of them ([4012551764])."""
@@ -236,7 +243,7 @@ class Client:
         def attempt(host: str, limit: float) -> list[PlatformCertificate]:
             answer = self._exchange("GET", host, "/v3/certificates", b"", self.keys.public_key_id, limit)
             if answer.status >= 500:
-                raise ServerFault(f"WeChat Pay answered {answer.status}", status=answer.status)
+                raise ServerFault(Message(_ANSWERED, status=answer.status))
             if answer.status != 200:
                 raise ApiError(answer.status, _parse(answer.body), signed=False)
             try:
@@ -244,7 +251,8 @@ class Client:
                 known = self.keys.fixed | {c.serial.upper(): c.public_key for c in certificates}
                 verify_signature(answer.headers, answer.body, partial(_lookup, known), self._clock())
             except (DecryptionFailed, SignatureInvalid) as error:
-                raise Unverifiable(f"platform certificates: {error}") from error
+                template = "the platform certificates are not believed: {reason}"
+                raise Unverifiable(Message(template, reason=said(error))) from error
             return certificates
 
         return self._twice(attempt, deadline, is_write=False)
@@ -265,18 +273,20 @@ def _holds_null(value: Any) -> bool:
     return value is None
 
 
-def _success(answer: Answer, expect: Mapping[str, str]) -> Reply:
+def _success(answer: Answer, expect: Mapping[str, str], holds: str) -> Reply:
     """The content of a verified answer below 400, if it is one to this very request."""
-    if answer.status == 204 and not expect:
+    if answer.status == 204 and not expect and not holds:
         return Reply(204, {})
     data = _parse(answer.body)
     if answer.status == 202:
-        raise ServerFault("WeChat Pay accepted the call but has not processed it", status=202, body=data)
+        raise ServerFault(Message("WeChat Pay accepted the call but has not processed it"), status=202, body=data)
     if answer.status != 200 or not isinstance(data, dict):
-        raise Unverifiable(f"WeChat Pay's answer ({answer.status}) is not a JSON object")
+        raise Unverifiable(Message("WeChat Pay's answer ({status}) is not a JSON object", status=answer.status))
     for name, value in expect.items():
         if data.get(name) != value:
-            raise Unverifiable(f"WeChat Pay's answer is for another {name}")
+            raise Unverifiable(Message("WeChat Pay's answer is for another {name}", name=name))
+    if holds and not isinstance(data.get(holds), str):
+        raise Unverifiable(Message("WeChat Pay's answer holds no {name}", name=holds))
     return Reply(200, data)
 
 
@@ -284,7 +294,7 @@ def _lookup(known: Mapping[str, RSAPublicKey], serial: str) -> RSAPublicKey:
     try:
         return known[serial.upper()]
     except KeyError as error:
-        raise SignatureInvalid("Wechatpay-Serial is not among the certificates sent") from error
+        raise SignatureInvalid(Message("Wechatpay-Serial is not among the certificates sent")) from error
 
 
 def _left(deadline: float) -> float:

@@ -13,6 +13,7 @@ WechatPayError
 ├── DecryptionFailed      a ciphertext that is not for our key, or was altered
 ├── KeysUnavailable       the key that would verify cannot be had at this moment
 ├── BillNotReady          a bill that WeChat Pay is still making
+├── BillNotKept           a bill for which this machine has no room
 ├── BillUnusable          a bill that is not what WeChat Pay announced, or that does not add up
 ├── NotificationRefused   a callback without proof, of another merchant, or contradicting itself
 └── NotificationPostponed a callback that cannot be judged at this moment; WeChat Pay sends it again
@@ -102,6 +103,10 @@ class KeysUnavailable(WechatPayError):
 
 class BillNotReady(WechatPayError):
     """Ask again every half an hour until it is there [4013071227]."""
+
+
+class BillNotKept(WechatPayError):
+    """The temporary file that a large bill needs cannot be written."""
 
 
 class BillUnusable(WechatPayError):

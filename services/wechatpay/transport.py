@@ -1,33 +1,48 @@
-"""The one module that opens connections to WeChat Pay, and the only importer of `requests`.
+"""The one module that opens connections to WeChat Pay and to the keys of tokens, and the only importer of `requests`.
 
-One session per process, used concurrently only for `send` of prepared requests: no cookies, no redirects,
-no proxy or netrc look-ups. A whole answer has one deadline, whatever the pace at which it drips in.
+Connections are pooled by an adapter of our own below `requests.Session`, of which nothing is wanted: no cookies, no
+redirects, no proxy or netrc look-ups. A whole answer has one deadline, whatever the pace at which it drips in, and
+looking up the host's name has one too. A connection on which anything is in doubt is not used again.
 """
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
-from http.cookiejar import DefaultCookiePolicy
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import closing
+from functools import cache, cached_property
+from ssl import SSLContext
 from typing import Any, BinaryIO, NamedTuple
 
 import requests
 import urllib3
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import parse_url
+from urllib3.util.ssl_ import create_urllib3_context
 
 from services.wechatpay.errors import TimedOut, Unreachable
+from services.wechatpay.wire import Response
+from utils import processor
+from utils.texts import Message
 
 __all__ = ["Answer", "BaseAdapter", "Transport"]
 
 CONNECT_TIMEOUT = 2.0
+SHARED_LOOK_UP = 1.0  # seconds
 # WeChat Pay closes connections that are idle for 8 s (Keep-Alive: timeout=8, [4013053249]);
 # a little less here, so that its close does not meet our next request.
 IDLE_LIMIT = 7.0
-MAX_BODY = 8 * 1024 * 1024
+# The largest documented answers take tens of kilobytes, and 64 threads may read one each in 256 MB.
+MAX_BODY = 1024 * 1024
+_TIMEOUTS = (urllib3.exceptions.TimeoutError, TimeoutError)
+_LATE = "no whole answer from WeChat Pay within {seconds:.1f} s"
 
 
 class Answer(NamedTuple):
@@ -45,12 +60,7 @@ class Transport:
     """Sends one request, once. `adapter` replaces the network (any `requests` adapter)."""
 
     def __init__(self, adapter: BaseAdapter | None = None, *, connections: int = 64) -> None:
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = adapter or _Adapter(connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._adapter = adapter or _Adapter(connections)
 
     def send(
         self,
@@ -69,6 +79,13 @@ class Transport:
         content = io.BytesIO()
         status, headers = self._receive(method, url, body, headers_for, timeout, content, MAX_BODY)
         return Answer(status, headers, content.getvalue())
+
+    def get(self, url: str, *, timeout: float) -> bytes:
+        """What an address that is no part of APIv3 answers with 200, unsigned. Raises Unreachable or TimedOut."""
+        answer = self.send("GET", url, b"", lambda _: {}, timeout=timeout)
+        if answer.status != 200:
+            raise Unreachable(Message("the answer's status is {status}", status=answer.status))
+        return answer.body
 
     def download(
         self,
@@ -95,18 +112,22 @@ class Transport:
         file: BinaryIO,
         most: int,
     ) -> tuple[int, Mapping[str, str]]:
-        prepared = requests.Request(method, url, data=body or None).prepare()
-        prepared.headers.update(headers_for(prepared.path_url))
-        limit: Any = urllib3.Timeout(total=timeout, connect=min(CONNECT_TIMEOUT, timeout), read=timeout)
+        if timeout <= 0:  # what was left when it was looked at can be gone by now
+            raise TimedOut(Message(_LATE, seconds=0.0))
+        limit: Any = urllib3.Timeout(total=timeout, connect=CONNECT_TIMEOUT)
         try:
-            response = self._session.send(prepared, stream=True, timeout=limit, allow_redirects=False)
-            with response:
+            request = requests.PreparedRequest()
+            request.method, request.url, request.body = method, parse_url(url).url, body or None
+            length = {"Content-Length": str(len(body))} if body else {}
+            request.headers = headers_for(request.path_url) | length  # type: ignore[assignment]
+            response = self._adapter.send(request, stream=True, timeout=limit)
+            with closing(response.raw):
                 _copy(response.raw, file, most)
-                return response.status_code, response.headers
-        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-            raise TimedOut(f"no whole answer from WeChat Pay within {timeout:.1f} s") from error
+            return response.status_code, response.headers
+        except (requests.Timeout, *_TIMEOUTS) as error:
+            raise TimedOut(Message(_LATE, seconds=timeout)) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(f"no answer from WeChat Pay ({type(error).__name__})") from error
+            raise Unreachable(Message("no answer from WeChat Pay ({reason})", reason=type(error).__name__)) from error
 
 
 def _copy(raw: urllib3.HTTPResponse, file: BinaryIO, most: int) -> None:
@@ -114,64 +135,77 @@ def _copy(raw: urllib3.HTTPResponse, file: BinaryIO, most: int) -> None:
     while chunk := raw.read1(65536, decode_content=False):
         size += len(chunk)
         if size > most:
-            raise Unreachable(f"WeChat Pay's answer exceeds {most} bytes")
+            raise Unreachable(Message("WeChat Pay's answer exceeds {most} bytes", most=most))
         file.write(chunk)
 
 
-class _UntilDeadline(io.RawIOBase):
-    """Bytes of one answer; status line, headers and body together take no longer than the socket's timeout."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock = sock
-        self._raw = raw
-        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer is not complete in time")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        # urllib3 has just set the socket's timeout to what is left of the total.
-        self.fp: Any = io.BufferedReader(_UntilDeadline(sock, self.fp.detach()))
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: even unfollowed, `requests` would read and parse the redirect."""
-
-
 class _HTTPConnection(HTTPConnection):
-    response_class = _Response
+    response_class = Response
+
+    def connect(self) -> None:
+        with processor.waiting():
+            super().connect()
 
     def _new_conn(self) -> socket.socket:
         return _connected(self, super()._new_conn)
 
 
 class _HTTPSConnection(HTTPSConnection):
-    response_class = _Response
+    response_class = Response
+
+    def connect(self) -> None:
+        with processor.waiting():
+            super().connect()
 
     def _new_conn(self) -> socket.socket:
         return _connected(self, super()._new_conn)
 
 
+class _Names:
+    """Looks up host names for no longer than may be waited; the system's own look-up has no time limit.
+
+    All who ask for a name within a second share one look-up, so that a resolver that hangs costs a thread a second and
+    not one a caller. Who comes later has one of his own: the resolver may be back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[tuple[str, int], tuple[float, Future[list[str]]]] = {}
+
+    def addresses(self, name: str, port: int, timeout: float) -> list[str]:
+        """Raises OSError for a name that has none, or where no thread is to be had; NotInTime."""
+        with self._lock:
+            begun, found = self._newest.get((name, port), (0.0, None))
+            if found is None or found.done() or time.monotonic() - begun > SHARED_LOOK_UP:
+                found = Future()
+                try:
+                    threading.Thread(target=_look_up, args=(name, port, found), daemon=True).start()
+                except RuntimeError as error:  # told like every connection that does not come about
+                    raise OSError from error
+                self._newest[name, port] = time.monotonic(), found
+        return found.result(timeout)
+
+
+def _look_up(name: str, port: int, found: Future[list[str]]) -> None:
+    try:
+        addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except Exception as error:  # noqa: BLE001 - whoever asked is told, whatever it is
+        found.set_exception(error)
+    else:
+        found.set_result([str(address[4][0]) for address in addresses])
+
+
+_names = _Names()
+
+
 def _connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.socket:
-    """Connect within the connection's timeout, however many addresses its name has."""
+    """Look up and connect within the connection's timeout, however many addresses its name has."""
     name, timeout = connection._dns_host, connection.timeout
     deadline = time.monotonic() + timeout
-    addresses = [found[4][0] for found in socket.getaddrinfo(name, connection.port, type=socket.SOCK_STREAM)]
+    try:
+        addresses = _names.addresses(name, connection.port, timeout)
+    except NotInTime as error:
+        raise urllib3.exceptions.ConnectTimeoutError(connection, f"{name} was not looked up in time") from error
     try:
         for rest in range(len(addresses), 0, -1):
             connection._dns_host = addresses[-rest]
@@ -212,10 +246,57 @@ class _HTTPSPool(_FreshConnections, urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class _Adapter(HTTPAdapter):
-    def __init__(self, connections: int) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
+class _Received(NamedTuple):
+    """As much of a `requests.Response` as is wanted here."""
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    status_code: int
+    headers: Mapping[str, str]
+    raw: urllib3.BaseHTTPResponse
+
+
+class _Adapter(BaseAdapter):
+    """From a request to urllib3 and back. `HTTPAdapter` does so much more that it takes as long as all that follows."""
+
+    def __init__(self, connections: int) -> None:
+        super().__init__()
+        self._connections = connections
+
+    @cached_property
+    def _pools(self) -> urllib3.PoolManager:
+        pools = urllib3.PoolManager(
+            4, maxsize=self._connections, retries=False, cert_reqs="CERT_REQUIRED", ssl_context=_context()
+        )
+        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return pools
+
+    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> Any:
+        try:
+            raw = self._pools.connection_from_url(request.url or "").urlopen(
+                request.method or "",
+                request.path_url,
+                request.body,
+                request.headers,
+                redirect=False,
+                assert_same_host=False,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except urllib3.exceptions.SSLError as error:
+            raise requests.exceptions.SSLError(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if isinstance(error, _TIMEOUTS) and not isinstance(error, urllib3.exceptions.NewConnectionError):
+                raise requests.Timeout(error) from error
+            raise requests.ConnectionError(error) from error
+        return _Received(raw.status, raw.headers, raw)
+
+    def close(self) -> None:
+        self._pools.clear()
+
+
+@cache
+def _context() -> SSLContext:
+    """One for all connections: each of its own would read and keep the authorities' certificates again."""
+    context = create_urllib3_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    return context

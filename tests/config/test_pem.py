@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from config.pem import PemProblem, private_key, public_key, secret_parts
+from config.pem import PemProblem, bare, certificates, private_key, public_key, secret_parts
 
 
 def lines(pem):
@@ -166,18 +166,19 @@ REFUSED_AS_PRIVATE = {
         lambda p: p.encrypted_pkcs1.replace("\n", " "), "holds an encrypted private key"),
     "an EC key": (lambda p: p.ec_private, "holds a key that is not RSA"),
     "an SM2 key": (lambda p: p.sm2_private, "holds a key that is not RSA"),
-    "1024 bits": (lambda p: p.small_private, "fewer than 2048 bits"),
-    "two different keys": (lambda p: p.private_pkcs8 + p.other_private, "several different keys"),
-    "a cut key": (lambda p: cut(p.private_pkcs8), "cut off before its end"),
-    "a cut PKCS#1 key": (lambda p: cut(p.private_pkcs1), "cut off before its end"),
+    "1024 bits": (lambda p: p.small_private, "holds an RSA key of fewer than 2048 bits"),
+    "two different keys": (lambda p: p.private_pkcs8 + p.other_private, "holds several different keys"),
+    "a cut key": (lambda p: cut(p.private_pkcs8), "holds base64 text that is cut off before its end"),
+    "a cut PKCS#1 key": (lambda p: cut(p.private_pkcs1), "holds base64 text that is cut off before its end"),
     "a key cut by one character": (
-        lambda p: body(p.private_pkcs8).rstrip("=")[:-1], "cut off before its end"),
-    "a key without a line": (lambda p: without_first_body_line(p.private_pkcs8), "damaged or not a key"),
-    "nothing": (lambda p: "", "nothing that looks like a key"),
+        lambda p: body(p.private_pkcs8).rstrip("=")[:-1], "holds base64 text that is cut off before its end"),
+    "a key without a line": (
+        lambda p: without_first_body_line(p.private_pkcs8), "holds base64 text that is damaged or not a key"),
+    "nothing": (lambda p: "", "holds nothing that looks like a key"),
     "armour alone": (
-        lambda p: "-----BEGIN PRIVATE KEY----- -----END PRIVATE KEY-----", "nothing that looks like a key"),
-    "a file name": (lambda p: "/var/user/certs/shop.key", "nothing that looks like a key"),
-    "percent encoding": (lambda p: quote(p.private_pkcs8), "nothing that looks like a key"),
+        lambda p: "-----BEGIN PRIVATE KEY----- -----END PRIVATE KEY-----", "holds nothing that looks like a key"),
+    "a file name": (lambda p: "/var/user/certs/shop.key", "holds nothing that looks like a key"),
+    "percent encoding": (lambda p: quote(p.private_pkcs8), "holds nothing that looks like a key"),
 }
 REFUSED_AS_PUBLIC = {
     "a certificate": (lambda p: p.certificate, "holds a certificate"),
@@ -188,12 +189,12 @@ REFUSED_AS_PUBLIC = {
     "a public key with its private half": (lambda p: p.public_spki + p.private_pkcs8, "holds a private key"),
     "an encrypted private key": (lambda p: p.encrypted_pkcs8, "holds an encrypted private key"),
     "an EC key": (lambda p: p.ec_public, "holds a key that is not RSA"),
-    "1024 bits": (lambda p: p.small_public, "fewer than 2048 bits"),
-    "two different keys": (lambda p: p.public_spki + p.other_public, "several different keys"),
-    "a cut key": (lambda p: cut(p.public_spki), "cut off before its end"),
-    "a cut certificate": (lambda p: cut(p.certificate), "cut off before its end"),
-    "a key's id": (lambda p: "PUB_KEY_ID_0114232134912410000000000000", "nothing that looks like a key"),
-    "an ssh key": (lambda p: "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB a@shop", "nothing that looks like a key"),
+    "1024 bits": (lambda p: p.small_public, "holds an RSA key of fewer than 2048 bits"),
+    "two different keys": (lambda p: p.public_spki + p.other_public, "holds several different keys"),
+    "a cut key": (lambda p: cut(p.public_spki), "holds base64 text that is cut off before its end"),
+    "a cut certificate": (lambda p: cut(p.certificate), "holds base64 text that is cut off before its end"),
+    "a key's id": (lambda p: "PUB_KEY_ID_0114232134912410000000000000", "holds nothing that looks like a key"),
+    "an ssh key": (lambda p: "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB a@shop", "holds nothing that looks like a key"),
 }
 
 
@@ -202,8 +203,8 @@ def test_what_is_no_private_key_is_named_and_refused(pems, case):
     make, reason = REFUSED_AS_PRIVATE[case]
     with pytest.raises(PemProblem) as refused:
         private_key(make(pems))
-    assert reason in refused.value.reason
-    assert "apiclient_key.pem" in refused.value.reason
+    paste = "paste the whole content of apiclient_key.pem (the merchant's private key)"
+    assert refused.value.reason == f"{reason}; {paste}"
     assert str(refused.value) == refused.value.reason
 
 
@@ -212,8 +213,8 @@ def test_what_is_no_public_key_is_named_and_refused(pems, case):
     make, reason = REFUSED_AS_PUBLIC[case]
     with pytest.raises(PemProblem) as refused:
         public_key(make(pems))
-    assert reason in refused.value.reason
-    assert "wxp_pub.pem" in refused.value.reason
+    paste = "paste the whole content of wxp_pub.pem (WeChat Pay's public key) from the merchant platform"
+    assert refused.value.reason == f"{reason}; {paste}"
 
 
 @pytest.mark.parametrize("share", [0.03, 0.2, 0.5, 0.7, 0.9, 0.99])
@@ -271,6 +272,33 @@ def test_the_secret_parts_of_a_key_are_its_lines_and_its_whole_body(pems):
         parts = secret_parts(SHAPES[shape](pem))
         assert {*base64_lines, body(pem)} <= parts
     assert set(textwrap.wrap(body(pem), 76)[:-1]) <= secret_parts(SHAPES["wrapped at 76"](pem))
+
+
+@pytest.mark.parametrize("kind", ["private_pkcs8", "public_spki", "certificate"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_shortest_text_that_is_read_is_the_base64_alone(pems, shape, kind):
+    pem = getattr(pems, kind)
+    assert bare(SHAPES[shape](pem)).rstrip("=") == body(pem).rstrip("=")
+
+
+def test_of_several_parts_it_is_the_longest(pems):
+    assert bare(pems.public_spki + pems.private_pkcs8 + pems.public_spki) == body(pems.private_pkcs8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_certificate_is_found_in_every_shape_too(pems, shape):
+    (found,) = certificates(SHAPES[shape](pems.certificate))
+    assert found.public_key().public_numbers().n == pems.modulus
+
+
+def test_certificates_are_found_among_other_things_and_each_once(pems):
+    damaged = pems.certificate.replace(lines(pems.certificate)[3], "A" * 64)
+    others = pems.private_pkcs8 + damaged + pems.public_spki + cut(pems.certificate) + "\n"
+    text = others + pems.certificate + others + pems.certificate
+    (found,) = certificates(text)
+    assert found.public_key().public_numbers().n == pems.modulus
+    assert certificates(others) == []
+    assert certificates("") == []
 
 
 def test_a_file_name_has_no_secret_parts():

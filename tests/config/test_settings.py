@@ -761,3 +761,22 @@ def test_a_webhook_without_a_database_is_a_problem(good):
 def test_only_the_flask_command_gets_standard_output():
     assert Settings.from_env({"FLASK_RUN_FROM_CLI": "true"}).command_line is True
     assert Settings.from_env({}).command_line is False
+
+
+def test_only_the_command_line_keeps_the_variables_as_they_came():
+    given = {"FLASK_RUN_FROM_CLI": "true", "APPID": "x"}
+    assert dict(Settings.from_env(given).given) == given
+    assert dict(Settings.from_env({"APPID": "x"}).given) == {}
+
+
+def test_a_system_that_lists_all_names_in_capitals_still_finds_ours(monkeypatch):
+    class Windows(dict):
+        def get(self, name, default=None):
+            return super().get(name.upper(), default)
+
+        def __getitem__(self, name):
+            return super().__getitem__(name.upper())
+
+    monkeypatch.setattr("config.settings.os.environ", Windows(MERCHANTID="1612345678", SIGNMODE="sdk"))
+    settings = Settings.from_env()
+    assert (settings.merchant_id, settings.sign_mode) == ("1612345678", "sdk")

@@ -1,4 +1,4 @@
-"""Finds another CPython on this machine: on PATH, else among pyenv's versions.
+"""Finds another CPython on this machine: on PATH, by the launcher `py`, else among pyenv's versions.
 
 `python tests/deploy/interpreters.py 3.10` prints its path, or ends with status 1.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,11 @@ def _candidates(version: str) -> Iterator[Path]:
     yield Path(sys.base_prefix, "bin", name)
     if on_path := shutil.which(name):
         yield Path(on_path)
+    if launcher := shutil.which("py"):  # on Windows no file is called python3.10
+        command = [launcher, f"-{version}", "-c", "import sys; print(sys.executable)"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            yield Path(answer.stdout.strip())
     for root in _pyenv_roots():
         # The glob of Path raises where this user may not enter a home.
         found = glob(f"{root}/versions/{version}.*/bin/{name}")  # noqa: PTH207
@@ -39,8 +43,11 @@ def _pyenv_roots() -> Iterator[Path]:
         yield Path(answer.stdout.strip() or "/nonexistent")
     if root := os.environ.get("PYENV_ROOT"):
         yield Path(root)
-    # The account's home and not HOME, which an empty environment lacks.
-    yield Path(pwd.getpwuid(os.getuid()).pw_dir, ".pyenv")
+    if os.name == "posix":
+        import pwd  # noqa: PLC0415 - not on Windows
+
+        # The account's home and not HOME, which an empty environment lacks.
+        yield Path(pwd.getpwuid(os.getuid()).pw_dir, ".pyenv")
 
 
 def _is_cpython(path: Path, version: str) -> bool:

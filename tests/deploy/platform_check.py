@@ -1,24 +1,28 @@
-"""The function as the platform runs it: `python -m tests.deploy.platform_check`.
+"""The package as the platform runs it: `python -m tests.deploy.platform_check [ZIP]`.
 
-What would be deployed is copied, vendor/ is filled with CPython 3.10 by the documented command, the code is
-made read-only, and scf_bootstrap runs as an unprivileged user with the platform's variables alone. It has to
-answer on port 9000 and to bring an order to the sandbox. Status 0: it did; 1: it did not; 77: not run, with
-the reason.
+The zip (without one, a package made for the purpose) is unpacked into a file system that is then made read-only, and
+scf_bootstrap runs as an unprivileged user with CPython 3.10, the platform's variables alone, and no network but
+loopback. It has to answer on port 9000, to bring an order to the sandbox, to compile nothing and to write nothing;
+with the packages of the order database, to load them. Status 0: it did; 1: it did not; 77: not run, with the reason.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import ctypes
+import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,17 +31,14 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from sandbox import Sandbox
-from tests.deploy import interpreters
+from tests.deploy import interpreters, package
 
 NOT_RUN = 77
 _ROOT = Path(__file__).resolve().parents[2]
 _PLATFORM_PYTHON = Path("/var/lang/python310")
 _PORT = 9000
 _NOBODY = 65534
-_VENDOR = (
-    "-m pip install --target vendor --only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.10"
-    " -r requirements.txt"
-)
+_NEW_MOUNTS, _NEW_NETWORK = 0x0002_0000, 0x4000_0000  # flags of unshare(2)
 
 
 class Failed(Exception):
@@ -54,39 +55,69 @@ def obstacle() -> str | None:
         return "root is needed to give the code to another user than the one that runs it"
     if shutil.which("setpriv") is None:
         return "setpriv (util-linux) is needed to run as an unprivileged user"
+    if subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode:
+        return "this machine lets nobody make a network and file systems of his own (unshare)"
     return None
 
 
-def check() -> None:
+def check(archive: Path | None) -> str:
+    """Returns what was measured. Afterwards this process has no network."""
     python = interpreters.find("3.10")
     assert python is not None
     with ExitStack() as stack:
         stack.enter_context(_one_at_a_time())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pay-common-platform-")))
         folder.chmod(0o755)
-        code = folder / "user"
-        _copy_deployed_files(code)
-        _run([python, *_VENDOR.split()], cwd=code)
-        _make_read_only(code)
+        archives = [archive] if archive else _made(folder, python)
         libraries = stack.enter_context(_platform_python(python, folder / "python310"))
-        before = _listing(code)
+        _leave_the_network()
         sandbox = stack.enter_context(Sandbox())
-        environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LD_LIBRARY_PATH": str(libraries),
-            "TENCENTCLOUD_RUNENV": "SCF",
-            "SCF_RUNTIME": "Python3.10",
-            "USER_CODE_ROOT": f"{code}/",
-            "PYTHONPATH": f"{code}:/opt",
-            "PYTHONDONTWRITEBYTECODE": "x",
-            "_SCF_SERVER_PORT": "28902",
-            **sandbox.env(),
-        }
-        _expect_no_write(code, environment)
-        with _function(code, environment, folder / "log"):
+        told = []
+        for each in archives:
+            with _unpacked(each, folder / "user") as code:
+                environment = _environment(code, libraries) | sandbox.env()
+                told += _check_one(code, environment, folder / "log")
+            told += package.summary(each).splitlines()
+    return "\n".join(f"  {line}" for line in told)
+
+
+def _made(folder: Path, python: Path) -> list[Path]:
+    # The second is about what loads, not how fast: no byte code, which takes the most time to make.
+    plain = package.make(_ROOT, folder / "plain", python=python)
+    return [plain, package.make(_ROOT, folder / "orders", orders=True)]
+
+
+def _environment(code: Path, libraries: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": str(libraries),
+        "TENCENTCLOUD_RUNENV": "SCF",
+        "SCF_RUNTIME": "Python3.10",
+        "USER_CODE_ROOT": f"{code}/",
+        "PYTHONPATH": f"{code}:/opt",
+        "PYTHONDONTWRITEBYTECODE": "x",
+        "_SCF_SERVER_PORT": "28902",
+    }
+
+
+def _check_one(code: Path, environment: dict[str, str], log: Path) -> Iterator[str]:
+    before = _listing(code)
+    _expect_no_write(code, environment)
+    if next(code.rglob("*.pyc"), None):
+        _expect_no_compiling(code, environment)
+    if not (code / "vendor" / "sqlalchemy").is_dir():
+        with _function(code, environment, log) as seconds:
             _expect_answers()
-        if _listing(code) != before:
-            raise Failed("the function changed its code folder")
+        yield f"an order succeeded; {seconds * 1000:.0f} ms from exec to the first /healthz"
+    else:
+        _expect_the_drivers(code, environment)
+        # No server stands there: the function starts, and refuses what it could not keep.
+        away = {"orderDatabaseUrl": "postgresql://shop@127.0.0.1:1/shop"}
+        with _function(code, environment | away, log):
+            _expect_the_database_away()
+        yield "both database drivers load; without its database the function starts and refuses an order"
+    if _listing(code) != before:
+        raise Failed("the function changed its code folder")
 
 
 @contextmanager
@@ -105,23 +136,30 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def _copy_deployed_files(code: Path) -> None:
-    """What the CLI would pack from a clone: the project's files without cloudbaserc.json's `ignore`."""
-    ignored = json.loads((_ROOT / "cloudbaserc.json").read_text())["functions"][0]["ignore"]
-    git = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = _run(git, cwd=_ROOT)
-    for name in listed.rstrip("\0").split("\0"):
-        if any(fnmatch.fnmatch(name, pattern.replace("**/*", "*")) for pattern in ignored):
-            continue
-        if (_ROOT / name).is_file():
-            (code / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(_ROOT / name, code / name)
+def _leave_the_network() -> None:
+    """From here on there is loopback and nothing else, for this process and all that it starts."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK | _NEW_MOUNTS):
+        raise Failed(f"unshare: {os.strerror(ctypes.get_errno())}")
+    with socket.socket() as any_socket:
+        up_and_running = struct.pack("16sH14x", b"lo", 0x41)
+        fcntl.ioctl(any_socket, 0x8914, up_and_running)  # SIOCSIFFLAGS
+    _run(["mount", "--make-rprivate", "/"])
 
 
-def _make_read_only(code: Path) -> None:
-    for path in [code, *code.rglob("*")]:
-        os.chown(path, 0, 0)
-        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444)
+@contextmanager
+def _unpacked(archive: Path, code: Path) -> Iterator[Path]:
+    """Its content with the modes that it states, on a file system that then nobody can write to."""
+    code.mkdir()
+    _run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", code])
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for member in content.infolist():
+                Path(content.extract(member, code)).chmod(member.external_attr >> 16 & 0o777)
+        _run(["mount", "-o", "remount,ro", code])
+        yield code
+    finally:
+        _run(["umount", code])
+        code.rmdir()
 
 
 @contextmanager
@@ -164,28 +202,46 @@ def _unprivileged(*command: str) -> list[str]:
 
 def _expect_no_write(code: Path, environment: dict[str, str]) -> None:
     attempt = (
-        "import os, sys\n"
+        "import errno, os, sys\n"
         "for open_flags, name in ((os.O_WRONLY, 'app.py'), (os.O_WRONLY | os.O_CREAT, 'new'), "
         "(os.O_WRONLY | os.O_CREAT, 'vendor/new')):\n"
         "    try:\n"
         "        os.open(os.path.join(sys.argv[1], name), open_flags)\n"
-        "    except PermissionError:\n"
-        "        continue\n"
+        "    except OSError as error:\n"
+        "        if error.errno == errno.EROFS:\n"
+        "            continue\n"
         "    sys.exit('could write ' + name)\n"
     )
     interpreter = str(_PLATFORM_PYTHON / "bin" / "python3.10")
     _run(_unprivileged(interpreter, "-c", attempt, str(code)), env=environment)
 
 
+def _expect_no_compiling(code: Path, environment: dict[str, str]) -> None:
+    """With -v the interpreter tells where each module's code comes from."""
+    interpreter = str(_PLATFORM_PYTHON / "bin" / "python3.10")
+    search = {"PYTHONPATH": f"{code}/vendor:{code}"}
+    command = _unprivileged(interpreter, "-v", "-c", "import gunicorn.app.wsgiapp, utils.server, app")
+    done = subprocess.run(command, env=environment | search, cwd=code, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"app cannot be imported:\n{done.stderr[-3000:]}")
+    origins = re.findall(rf"^# code object from '?({re.escape(str(code))}/.*?)'?$", done.stderr, re.MULTILINE)
+    compiled = [origin for origin in origins if not origin.endswith(".pyc")]
+    if compiled or len(origins) < 100:
+        raise Failed(f"of {len(origins)} modules these had to be compiled: {compiled}")
+
+
+def _expect_the_drivers(code: Path, environment: dict[str, str]) -> None:
+    """Those of PostgreSQL and MySQL, the first one with the library that its wheel brings."""
+    load = "import alembic, psycopg, pymysql, sqlalchemy; assert psycopg.pq.__impl__ == 'binary', psycopg.pq.__impl__"
+    interpreter = str(_PLATFORM_PYTHON / "bin" / "python3.10")
+    _run(_unprivileged(interpreter, "-c", load), env=environment | {"PYTHONPATH": f"{code}/vendor"})
+
+
 @contextmanager
-def _function(code: Path, environment: dict[str, str], log: Path) -> Iterator[None]:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", _PORT))
-        except OSError:
-            raise Failed(f"port {_PORT} is taken: end what listens there and try again") from None
+def _function(code: Path, environment: dict[str, str], log: Path) -> Iterator[float]:
+    """Runs it; yields the seconds from exec to the first answer."""
     with log.open("wb") as output:
+        started = time.monotonic()
         process = subprocess.Popen(
             _unprivileged(str(code / "scf_bootstrap")),
             cwd="/",
@@ -197,7 +253,7 @@ def _function(code: Path, environment: dict[str, str], log: Path) -> Iterator[No
         )
     try:
         _wait_until_it_answers(process)
-        yield
+        yield time.monotonic() - started
     except Exception as error:
         told = log.read_text(errors="replace")[-6000:]
         raise Failed(f"{error}\n--- the function's log ---\n{told}") from error
@@ -214,26 +270,36 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", _PORT), timeout=1).close()
-            return
+            status, health = _http("GET", "/healthz")
         except OSError:
-            time.sleep(0.1)
-    raise Failed(f"scf_bootstrap does not listen on {_PORT} (exit status {process.returncode})")
+            time.sleep(0.002)
+            continue
+        if status != 200 or health["data"]["missing"]:
+            raise Failed(f"GET /healthz answered {status}: {health}")
+        return
+    raise Failed(f"scf_bootstrap does not answer on {_PORT} (exit status {process.returncode})")
 
 
 def _expect_answers() -> None:
-    status, health = _http("GET", "/healthz")
-    if status != 200:
-        raise Failed(f"GET /healthz answered {status}: {health}")
+    status, answer = _order()
+    if status != 200 or answer.get("code") != 0 or not answer["data"]["data"].get("paySign"):
+        raise Failed(f"the order was answered {status}: {answer}")
+
+
+def _expect_the_database_away() -> None:
+    status, answer = _order()
+    if status != 503:
+        raise Failed(f"without its database the order was answered {status}, not 503: {answer}")
+
+
+def _order() -> tuple[int, Any]:
     order = {
         "description": "platform check",
         "out_trade_no": f"platform{time.time_ns()}"[:32],
         "amount": {"total": 1},
     }
     caller = {"x-wx-source": "wx_client", "x-wx-openid": "oPlatformCheck00000000000001"}
-    status, answer = _http("POST", "/wx-pay/wxpay_order", order, caller)
-    if status != 200 or answer.get("code") != 0 or not answer["data"]["data"].get("paySign"):
-        raise Failed(f"the order was answered {status}: {answer}")
+    return _http("POST", "/wx-pay/wxpay_order", order, caller)
 
 
 def _http(method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
@@ -265,16 +331,18 @@ def main() -> int:
     if reason := obstacle():
         print(f"not run: platform conditions: {reason}")
         return NOT_RUN
+    os.umask(0o022)  # another user reads what is copied here
     # Ended from outside it still takes away what it put into /var/lang and /tmp.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    archive = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
     started = time.monotonic()
     try:
-        check()
-    except Failed as failure:
+        told = check(archive)
+    except (Failed, package.Failed) as failure:
         print(f"platform conditions: {failure}", file=sys.stderr)
         return 1
     seconds = time.monotonic() - started
-    print(f"platform conditions: port {_PORT} answered and an order succeeded ({seconds:.0f} s)")
+    print(f"platform conditions: port {_PORT} answered ({seconds:.0f} s)\n{told}")
     return 0
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from config.settings import Settings
+from tests.deploy import cloudbase_cli, package
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "cloudbaserc.json").read_text()
@@ -26,9 +27,12 @@ VARIABLES = [
 
 
 def rendered(**values):
-    """As the CLI fills templates: plain substitution in the text, then JSON; a missing variable is empty."""
-    text = re.sub(r"\{\{env\.(\w+)\}\}", lambda match: values.get(match[1], ""), TEXT)
-    return json.loads(text)["functions"][0]["envVariables"]
+    return cloudbase_cli.rendered(TEXT, values)["functions"][0]["envVariables"]
+
+
+def deployed(env_file):
+    """The variables that the function gets from this `.env`."""
+    return rendered(**cloudbase_cli.dotenv(env_file))
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +59,6 @@ def test_no_variable_has_a_name_the_platform_reserves():
 
 def test_variables_left_out_of_the_environment_are_unset_for_the_function():
     assert Settings.from_env(rendered()) == Settings.from_env({})
-
-
-def test_a_private_key_on_one_line_survives_the_template(key):
-    variables = rendered(privateKey=pem_of(key).replace("\n", "\\n"))
-    parsed = Settings.from_env(variables).private_key
-    assert parsed is not None
-    assert parsed.private_numbers() == key.private_numbers()
 
 
 def test_all_variables_of_public_key_mode_fit_into_the_platforms_four_kilobytes(key):
@@ -98,28 +95,79 @@ def test_it_is_created_as_an_http_function_with_its_packages_aboard():
     assert json.loads(TEXT)["version"] == "2.0"
 
 
+def test_both_commands_take_the_folder_that_make_package_makes():
+    config = json.loads(TEXT)
+    for command in ("fn deploy", "fn code update"):
+        assert cloudbase_cli.code_folder(config, "pay-common", command) == f"build/{package.NAME}"
+
+
+def test_nothing_of_the_package_is_ignored_and_what_a_person_may_put_there_is(tmp_path):
+    ignored = FUNCTION["ignore"]
+    packed = ["scf_bootstrap", "app.py", "config/settings.py", "vendor/certifi/cacert.pem", "services/x.env"]
+    for path in packed:
+        assert not any(fnmatch.fnmatch(path, pattern) for pattern in ignored), path
+    for path in (".env", ".env.local", "apiclient_key.pem", "apiclient_cert.p12"):
+        assert any(fnmatch.fnmatch(path, pattern) for pattern in ignored), path
+
+
+# What the CLI itself did with these lines (2.12.10).
 @pytest.mark.parametrize(
-    "path",
-    ["scf_bootstrap", "app.py", "gunicorn.conf.py", "config/settings.py", "vendor/certifi/cacert.pem",
-     "vendor/docs/a.py", "vendor/tests/a.py", "services/__pycache__/order_service.cpython-310.pyc"],
+    ("line", "value"),
+    [
+        (r"privateKey=-----BEGIN K-----\nAB/+=\n-----END K-----\n", "-----BEGIN K-----\nAB/+=\n-----END K-----\n"),
+        (r"privateKey='-----BEGIN K-----\nMIIE\n'", "-----BEGIN K-----\nMIIE\n"),
+        ("privateKey='-----BEGIN K-----\nMIIE\n-----END K-----'", "'-----BEGIN K-----"),
+        ("privateKey=-----BEGIN K-----\nMIIE\n-----END K-----", "-----BEGIN K-----"),
+        ("apiV3Key=abc#def", "abc#def"),
+        ("apiV3Key=abc #def", "abc #def"),
+        ('apiV3Key="abc#def"', "abc#def"),
+        (r"apiV3Key='ab\\cd'", r"ab\cd"),
+        ("apiV3Key=ab'cd", "ab'cd"),
+        (r'apiV3Key=ab\"cd', 'ab"cd'),
+        ("apiV3Key=null", None),
+        ("merchantId=1900000001", "1900000001"),
+        ("operatorIds=  a, b  ", "a, b"),
+        ("orderDatabaseUrl=postgresql://u:p%23@h/db?x=1&y=2<>", "postgresql://u:p%23@h/db?x=1&y=2<>"),
+        ("apiV3Key=$HOME${HOME}", "$HOME${HOME}"),
+        ("apiV3Key={{env.merchantId}}", "{{env.merchantId}}"),
+        ("export apiV3Key=abc", ""),
+        ("apiV3Key: abc", ""),
+        ("apiV3Key=abc\r", "abc"),
+        ("apiV3Key=`abc`", "`abc`"),
+    ],
 )
-def test_what_the_function_needs_is_packed(path):
-    assert not is_ignored(path)
+def test_the_model_reads_a_line_as_the_cli_did(line, value):
+    name = re.search(r"\w+(?=[=:])", line)
+    assert name is not None
+    assert deployed(f"ENV_ID=shop\n{line}\n")[name[0]] == value
 
 
 @pytest.mark.parametrize(
-    "path",
-    [".git/config", ".env", ".env.local", ".sandbox/merchant.json", ".venv/bin/python", "apiclient_key.pem",
-     "apiclient_cert.p12", "pub_key.pem", "wechatpay_ABC.pem", "tests/a/b.py", "sandbox/server.py"],
+    "line",
+    [
+        r'privateKey="-----BEGIN K-----\nMIIE\n"', 'privateKey="-----BEGIN K-----\nMIIE\n-----END K-----"',
+        r"apiV3Key=ab\cd", r"apiV3Key='ab\cd'", 'apiV3Key=ab"cd', "apiV3Key='ab\"cd'", 'operatorIds=["a"]',
+    ],
 )
-def test_credentials_and_what_only_developers_need_are_not_packed(path):
-    assert is_ignored(path)
+def test_the_model_ends_with_a_json_error_where_the_cli_did(line):
+    with pytest.raises(ValueError, match=r"line 1 column \d+"):
+        deployed(line)
 
 
-def is_ignored(path):
-    # Both readings of a pattern without a slash: the file of that name in the top folder, or in any folder.
-    return any(
-        fnmatch.fnmatch(path, pattern.replace("**/*", "*"))
-        or ("/" not in pattern and fnmatch.fnmatch(Path(path).name, pattern))
-        for pattern in FUNCTION["ignore"]
-    )
+@pytest.mark.parametrize("shape", ["escaped", "escaped in single quotes", "bare base64"])
+def test_a_key_in_one_line_arrives_as_the_key(key, shape):
+    pem = pem_of(key)
+    value = {
+        "escaped": pem.replace("\n", "\\n"),
+        "escaped in single quotes": "'" + pem.replace("\n", "\\n") + "'",
+        "bare base64": "".join(pem.splitlines()[1:-1]),
+    }[shape]
+    parsed = Settings.from_env(deployed(f"privateKey={value}\n")).private_key
+    assert parsed is not None
+    assert parsed.private_numbers() == key.private_numbers()
+
+
+def test_a_key_cut_at_its_first_line_is_told_by_its_name(key):
+    settings = Settings.from_env(deployed(f"privateKey='{pem_of(key)}'"))
+    assert settings.private_key is None
+    assert "privateKey" in settings.problems

@@ -1,6 +1,7 @@
 """gunicorn.conf.py in a running gunicorn, before a small application that tells what reached it."""
 
 import json
+import os
 import runpy
 import socket
 import subprocess
@@ -10,13 +11,20 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from gunicorn.app.wsgiapp import WSGIApplication
+
+from config.settings import Settings
+from routes import dispatch
+from tests.support import server_command
+from utils import connection
+from utils.server import ARRIVAL, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "gunicorn.conf.py"
 APPLICATION = """
 import json, os, threading
 
-together = threading.Barrier(64)
+together = threading.Barrier(100)
 
 def app(environ, start_response):
     answer = {name: value for name, value in environ.items() if isinstance(value, str)}
@@ -37,7 +45,8 @@ class Server:
             bind = f"fd://{listening.fileno()}"
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", CONFIG, "-b", bind, "app:app"],
-                cwd=folder, pass_fds=[listening.fileno()], stdout=log, stderr=subprocess.STDOUT,
+                cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                pass_fds=[listening.fileno()], stdout=log, stderr=subprocess.STDOUT,
             )
 
     def get(self, path="/", headers=()):
@@ -81,13 +90,13 @@ def settings(monkeypatch):
 def test_as_many_requests_as_threads_are_served_at_once(server):
     statuses = []
     callers = [
-        threading.Thread(target=lambda: statuses.append(server.get("/together")[0])) for _ in range(64)
+        threading.Thread(target=lambda: statuses.append(server.get("/together")[0])) for _ in range(100)
     ]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert statuses == [200] * 64
+    assert statuses == [200] * 100
 
 
 @pytest.mark.parametrize(
@@ -144,3 +153,49 @@ def test_nothing_is_written_but_in_tmp(settings):
 def test_connections_leave_descriptors_for_the_threads_own(settings):
     values = settings()
     assert values["worker_connections"] + 2 * values["threads"] < 1024
+
+
+# What decides how much a caller may send, how long he may take, how many there may be, and how strictly he is read.
+EXPLAINED = {
+    "workers": 1, "worker_connections": 512, "backlog": 2048,
+    "timeout": 30, "graceful_timeout": 15, "keepalive": 75, "max_requests": 0, "preload_app": False,
+    "limit_request_line": 4094, "limit_request_fields": 100, "limit_request_field_size": 8190,
+    "http_protocols": ["h1"], "http2_cleartext": "off", "http_parser": "python",
+    "permit_obsolete_folding": False, "permit_unconventional_http_method": False,
+    "permit_unconventional_http_version": False, "strip_header_spaces": False, "casefold_http_method": False,
+    "forwarded_allow_ips": [], "forwarder_headers": [], "header_map": "drop",
+    "proxy_protocol": "off", "proxy_allow_ips": [],
+    "sendfile": False, "worker_tmp_dir": "/tmp", "control_socket_disable": True,
+    "accesslog": None, "errorlog": "-", "loglevel": "error",
+}  # fmt: skip
+OPEN = {"bind", "threads", "worker_class"}  # told apart by their own tests
+
+
+def test_what_is_explained_is_what_gunicorn_runs_with(monkeypatch):
+    """As gunicorn itself reads it with the command of scf_bootstrap."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", server_command("0.0.0.0:9000")[3:])
+    application = WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]")
+    running = {name: setting.get() for name, setting in application.cfg.settings.items()}
+    assert {name: running[name] for name in EXPLAINED} == EXPLAINED
+    assert application.cfg.worker_class is Worker
+    assert application.cfg.address == [("0.0.0.0", 9000)]
+    named = {name for name in runpy.run_path(str(CONFIG)) if not name.startswith("__")} - {"os"}
+    assert named == EXPLAINED.keys() | OPEN
+
+
+def test_every_setting_has_its_reason():
+    """A comment before each group of settings in the file."""
+    groups = [group for group in CONFIG.read_text().split("\n\n")[2:] if group.strip() != "import os"]
+    assert len(groups) > 10
+    assert [group for group in groups if not group.lstrip().startswith("#")] == []
+
+
+def test_the_server_takes_in_what_the_application_may_refuse_in_its_own_words():
+    assert connection.MAX_BODY == dispatch.MAX_FORWARD + 1
+
+
+def test_the_loop_outlives_what_it_waits_for(settings):
+    """A slow caller's last byte still comes before a stopping worker's end, and everything before its replacement."""
+    assert ARRIVAL < settings()["graceful_timeout"] < settings()["timeout"]
+    assert Settings.from_env({}).callback_timeout < ARRIVAL

@@ -165,3 +165,5 @@ def test_the_timer_is_deployed_as_an_event_function_with_a_seven_field_cron():
     assert (function["type"], function["handler"]) == ("Event", "index.main_handler")
     assert [len(trigger["config"].split()) for trigger in function["triggers"]] == [7]
     assert function["timeout"] > load("timer-function").TIMEOUT
+    # Deployed from the project's folder, whose `.env` it takes.
+    assert (ROOT / function["dir"] / "index.py").is_file()

@@ -33,13 +33,14 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Stage:
-    """One function and its WeChat Pay."""
+    """One function and its WeChat Pay; `also` are headers that every request has besides."""
 
     box: Sandbox
     function: Function
     plants: Plants
     tokens: Mapping[str, str]
     request_id: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
 
     def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
         """As the mini program's platform sends it, and every header that may hold a secret beside."""
@@ -53,6 +54,7 @@ class Stage:
             "X-Operator-Key": OPERATOR_KEY,
             "Authorization": f"Bearer {self.tokens['user']}",
             **(headers or {}),
+            **self.also,
         }
         sent = {name: value for name, value in sent.items() if value}
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -66,6 +68,7 @@ class Stage:
             "X-Request-Id": self.request_id,
             "X-Wx-Openid": HEADER_OPENID,
             "Authorization": f"Bearer {self.tokens['user']}",
+            **self.also,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         raw = exchange(self.function, f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + beginning[:2000])
@@ -344,7 +347,12 @@ def _elsewhere() -> Iterator[Path]:
         lambda stage: stage.function.request(
             "GET",
             _telling_path(stage),
-            headers={"Authorization": BASIC, "X-Wx-Openid": HEADER_OPENID, "X-Request-Id": stage.request_id},
+            headers={
+                "Authorization": BASIC,
+                "X-Wx-Openid": HEADER_OPENID,
+                "X-Request-Id": stage.request_id,
+                **stage.also,
+            },
         ),
     )
     yield Path(
@@ -352,7 +360,9 @@ def _elsewhere() -> Iterator[Path]:
         "MethodNotAllowed",
         404,
         lambda stage: stage.function.request(
-            "BREW", _telling_path(stage), headers={"X-Wx-Openid": HEADER_OPENID, "X-Request-Id": stage.request_id}
+            "BREW",
+            _telling_path(stage),
+            headers={"X-Wx-Openid": HEADER_OPENID, "X-Request-Id": stage.request_id, **stage.also},
         ),
     )
     yield Path("too large", "BodyTooLarge", 413, lambda stage: stage.call("wxpay_order", large))

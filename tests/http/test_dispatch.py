@@ -123,12 +123,31 @@ def test_a_path_of_any_form_is_survived(at: House):
         at.refused(at.function.post(path, order(), MINI_PROGRAM), 404)
 
 
+def test_an_address_without_a_path_is_the_root(at: House):
+    """`POST http://host HTTP/1.1`, as clients of a proxy write it [RFC 9112, 3.2.2]: answered, not sent elsewhere."""
+    parts = urlsplit(at.function.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        head = "Host: elsewhere.example\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        connection.sendall(f"POST http://elsewhere.example HTTP/1.1\r\n{head}".encode())
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+        text = response.read().decode()
+    assert (response.status, response.getheader("Location")) == (404, None)
+    assert json.loads(text)["code"] == -1
+
+
 @pytest.mark.parametrize(
     "name", ["nothing", "", "/", "WXPAY_ORDER", " wxpay_order", "wxpay_order/..", "/wx-pay/nothing", "wx-pay/nothing"]
 )
 def test_an_unknown_action_is_named(at: House, name: str):
     message = at.refused(at.function.post("/", {"_action": name, **order()}, MINI_PROGRAM), 400, "_action")
     assert name.rpartition("/wx-pay/")[2] in message
+
+
+def test_a_secret_that_stands_in_the_place_of_an_action_is_not_sent_back(at: House):
+    for name in (OPERATOR_KEY, f"{OPERATOR_KEY}{'x' * 2000}", f"/wx-pay/{OPERATOR_KEY}"):
+        for body in ({"_action": name}, {"path": f"/wx-pay/{name}"}):
+            assert OPERATOR_KEY[8:] not in at.refused(at.function.post("/", body, MINI_PROGRAM), 400, "_action")
 
 
 @pytest.mark.parametrize("value", [None, 7, 1.5, True, [], ["wxpay_order"], {}, {"name": "wxpay_order"}])

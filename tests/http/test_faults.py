@@ -161,7 +161,8 @@ class House:
     def assert_failed(self, name: str, reply: Reply, status: int, *, unknown: bool) -> None:
         """A refusal in the envelope, in time, that says what is known and tells nothing secret."""
         assert reply.status == status, f"{name}: {reply.text}"
-        assert set(reply.body) == {"code", "msg", "data"}, name
+        assert set(reply.body) == {"code", "msg", "data", *(["outcome"] if unknown else [])}, name
+        assert reply.body.get("outcome") == ("unknown" if unknown else None), name
         assert reply.body["code"] == -1, name
         assert reply.seconds <= TIMEOUT + 1, name
         said = reply.body["msg"]

@@ -167,9 +167,11 @@ def cut(stream: BinaryIO) -> None:
 
 def refused(reply: Reply, status: int) -> str:
     assert reply.status == status, reply.text
-    assert set(reply.body) == {"code", "msg", "data"}
+    assert set(reply.body) - {"outcome"} == {"code", "msg", "data"}
     assert reply.body["code"] == -1
     message: str = reply.body["msg"]
+    # Programs and people are told the same.
+    assert reply.body.get("outcome") == ("unknown" if UNKNOWN in message else None)
     return message
 
 

@@ -31,7 +31,7 @@ DRAIN = 40.0  # seconds in which what was begun must come to its end
 class Receiver:
     """The merchant's own server for events. It counts; `takes` seconds is how long the effect of one lasts."""
 
-    def __init__(self, takes: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, takes: Callable[[], float] = lambda: 0.0, port: int = 0) -> None:
         self.deliveries: list[tuple[str, str]] = []  # event id, out_trade_no
         outer = self
 
@@ -49,7 +49,7 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/events"
 
     @property

@@ -245,6 +245,24 @@ def test_an_answer_that_ends_early_is_no_bill(box: Sandbox, client: Client, serv
         read(client)
 
 
+@pytest.mark.parametrize("lacking", ["download_url", "hash_type", "hash_value"])
+def test_an_offer_that_lacks_something_leaves_no_file_open(
+    client: Client, serve: Serve, monkeypatch: pytest.MonkeyPatch, lacking: str
+):
+    opened: list[bills._File] = []
+
+    class File(bills._File):
+        def __init__(self, **options: int) -> None:
+            super().__init__(**options)
+            opened.append(self)
+
+    monkeypatch.setattr(bills, "_File", File)
+    serve(ONE, **{lacking: ""})
+    with pytest.raises(BillUnusable, match="hash_type" if lacking == "hash_type" else lacking):
+        bills.fetch(client, bills.TRADE, DAY)
+    assert all(file.closed for file in opened)
+
+
 def test_a_hash_of_another_kind_proves_nothing(client: Client, serve: Serve):
     serve(ONE, hash_type="MD5", hash_value=hashlib.md5(ONE, usedforsecurity=False).hexdigest())
     with pytest.raises(BillUnusable, match="SHA1"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sandbox import Sandbox
 from sandbox.crypto import decrypt_field
+from services.orders.columns import now
 from services.orders.facts import PaymentFact, decide_payment
 from services.orders.schema import events, incidents, notifications, orders
 from services.orders.store import Store
@@ -129,6 +130,72 @@ def test_money_for_a_closed_order_counts_and_is_an_incident(house: House):
     assert house.state(number) == "PAID"
     assert [incident["kind"] for incident in rows(house, incidents)] == ["paid_after_close"]
     assert sorted(event["type"] for event in rows(house, events, number=number)) == ["order.closed", "order.paid"]
+
+
+def test_a_forward_that_is_repeated_under_other_event_types_is_one_row_and_runs_once_at_a_time(house: House):
+    """Only the ciphertext is proved: id and event type beside it are its sender's words."""
+    number = house.paid()
+    (before,) = rows(house, notifications)
+    _, body = house.box.forwarded("order", house.box.plaintext("order", number))
+    forward = json.loads(body)
+    for count in range(20):
+        stated = dict(as_object(forward["rawData"]), event_type=f"STRANGER.{count}", id=f"EV-{count}")
+        assert house.function.post("/", forward | {"rawData": stated}).body["code"] == "SUCCESS"
+    (after,) = rows(house, notifications)
+    assert (after["event_type"], after["deliveries"]) == (before["event_type"], before["deliveries"] + 20)
+    assert house.state(number) == "PAID"
+
+
+def test_a_true_payment_that_a_stranger_forwards_under_another_type_first_still_counts(house: House):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    plaintext = house.box.plaintext("order", number)
+    _, body = house.box.forwarded("order", plaintext)
+    forward = json.loads(body)
+    stated = dict(as_object(forward["rawData"]), event_type="STRANGER.1")
+    assert house.function.post("/", forward | {"rawData": stated}).body["code"] == "SUCCESS"
+    assert house.state(number) == "PENDING"
+    assert told(house, "order", plaintext).body["code"] == "SUCCESS"
+    assert house.state(number) == "PAID"
+    (kept,) = rows(house, notifications)
+    assert kept["outcome"] == "applied"
+
+
+def as_object(value):
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def test_an_order_that_was_first_written_under_a_fast_clock_takes_its_payment(house: House):
+    """The first try is refused for its time, the repetition is accepted: paid before it was written, as it seems."""
+    house.box.fault("error", processed=False)
+    number = fresh("ORDER")
+    body = {"description": "茶 Tea", "out_trade_no": number, "amount": {"total": 100}}
+    assert house.function.call("wxpay_order", body).status == 502
+    ahead = now() + timedelta(minutes=10)
+    with house.store.database.engine.begin() as connection:
+        connection.execute(update(orders).where(orders.c.out_trade_no == number).values(created_at=ahead))
+    house.box.clear_faults()
+    house.order(number)
+    assert all(delivery.acknowledged for delivery in house.box.pay(number))
+    assert house.state(number) == "PAID"
+    assert rows(house, incidents) == []
+
+
+def test_an_order_that_is_refunded_in_full_when_its_payment_becomes_known_is_not_to_be_delivered(house: House):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    payment = house.box.plaintext("order", number)
+    refund = {
+        "mchid": payment["mchid"], "out_trade_no": number, "transaction_id": payment["transaction_id"],
+        "out_refund_no": fresh("PLATFORM"), "refund_id": "50300806962026112600000000001",
+        "refund_status": "SUCCESS", "success_time": payment["success_time"], "user_received_account": "零钱",
+        "amount": {"total": 100, "refund": 100, "payer_total": 100, "payer_refund": 100},
+    }
+    assert told(house, "refund", refund).body["code"] == "SUCCESS"
+    assert told(house, "order", payment).body["code"] == "SUCCESS"
+    assert house.state(number) == "REFUND"
+    assert [event["type"] for event in rows(house, events, number=number)] == []
+    assert [incident["kind"] for incident in rows(house, incidents)] == ["refunded_before_known"]
 
 
 def test_the_inbox_counts_deliveries_and_keeps_other_types(house: House):

@@ -107,6 +107,22 @@ def test_a_notification_is_replayed_once_the_order_is_there(house: House, shell:
     assert "no open incident" in shell("incidents", "--resolve", str(incident["id"]), status=1).stderr
 
 
+def test_a_replay_prints_no_terminal_escapes_of_whoever_forwarded_it(house: House, shell: Shell):
+    number = house.order()
+    house.box.pay(number, deliver=False)
+    _, body = house.box.forwarded("order", house.box.plaintext("order", number))
+    forward = json.loads(body)
+    stated = json.loads(forward["rawData"]) if isinstance(forward["rawData"], str) else forward["rawData"]
+    forward["rawData"] = {**stated, "event_type": "\x1b]0;owned\x07\x1b[31mEVIL"}
+    assert house.function.post("/", forward).body["code"] == "SUCCESS"
+    with house.store.database.engine.begin() as connection:
+        key = connection.execute(notifications.select()).mappings().one()["key"]
+    replayed = shell("replay", key).stdout
+    assert "EVIL" in replayed
+    assert "\x1b" not in replayed
+    assert "\x07" not in replayed
+
+
 class Failing(SqlOrderService):
     """A shop whose own code fails: its notification handler, and where that works its delivery."""
 

@@ -11,15 +11,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from config import rules
 from docs import state_diagrams
@@ -30,12 +32,17 @@ from services.orders import compare, outbox, reconcile, states, waiting, webhook
 from services.orders import store as storing
 from services.orders.service import SqlOrderService
 from services.orders.store import Store
+from tests.deploy import package
 from tests.not_run import PREFIX
 from tests.orders.house import OPERATOR, House, fresh
+from tests.orders.test_bills import BEIJING, business_day
+from tests.orders.test_commands import Shell
+from tests.pages import Page
 from tests.support import OPENID, OPERATOR_KEY, ROOT
 from utils import validator
 
-TEXT = (ROOT / "docs" / "orders.md").read_text(encoding="utf-8")
+PAGE = Page.read("docs/orders.md")
+TEXT = PAGE.text
 PICTURES = {
     "orders-order.svg": states.ORDER,
     "orders-refund.svg": states.REFUNDS,
@@ -84,15 +91,9 @@ def test_the_pictures_are_those_that_the_script_draws(picture):
     assert (ROOT / "docs" / "images" / picture).read_text(encoding="utf-8") == drawn
 
 
-def test_the_page_shows_all_pictures_and_its_links_lead_somewhere():
-    links = re.findall(r"\]\(((?!https)[^)]+)\)", TEXT)
-    assert {f"images/{picture}" for picture in PICTURES} <= set(links)
-    headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    for link in links:
-        path, _, anchor = link.partition("#")
-        assert not path or (ROOT / "docs" / path).is_file(), link
-        assert path or anchor in anchors, link
+def test_the_page_shows_all_pictures():
+    links = {target for _, target in PAGE.links}
+    assert {f"images/{picture}" for picture in PICTURES} <= links
 
 
 # Lists and figures
@@ -122,11 +123,11 @@ def test_every_hook_is_explained_and_its_argument_has_what_the_table_says():
     assert hooks == own
 
 
-def test_every_command_and_option_is_explained_and_exists():
+def test_every_command_is_explained():
     told = {word for row in cells("The command line") for word in re.findall(r"`(\w[\w-]*)", row[0])}
     assert told == set(command_group.commands)
     options = {option for command in command_group.commands.values() for one in command.params for option in one.opts}
-    for line in re.findall(r"(?:orders |`)(?:init-db|list|bill|deliver|reconcile|incidents)[^`\n]*", TEXT):
+    for line in re.findall(r"`(?:init-db|list|bill|deliver|reconcile|incidents)[^`\n]*", TEXT):
         assert set(re.findall(r"--[a-z]+", line)) <= options, line
 
 
@@ -137,6 +138,7 @@ def test_every_method_that_a_store_of_ones_own_overrides_is_on_the_list():
 
 
 def test_the_figures_are_those_of_the_code():
+    assert f"zipped of the {package.LARGEST // 1_000_000} that it allows" in TEXT
     minutes = [seconds // 60 for seconds in storing.SCHEDULE[2:]]
     assert storing.SCHEDULE[:2] == (5, 30)
     assert storing.HOURLY == 3600
@@ -148,7 +150,7 @@ def test_the_figures_are_those_of_the_code():
     assert 13.5 < pauses / 3600 < 14.5, "about 14 hours"
     assert f"within {webhook.TIMEOUT:.0f} seconds" in TEXT
     assert reconcile.LEASE == 120
-    assert f"A quarter of an instance's threads, {waiting.PLACES}," in TEXT
+    assert f"A quarter of an instance's places for callers, {waiting.PLACES}," in TEXT
     assert f"(at most {validator.MAX_WAIT}, which is the default)" in TEXT
     defaults = validator.Reconcile().load({})
     assert "takes `limit` ({limit}) and `seconds` ({seconds}, at most".format(**defaults) in TEXT
@@ -160,7 +162,7 @@ def test_the_figures_are_those_of_the_code():
 
 def code(language: str, containing: str) -> str:
     """The one block of that language which has these words."""
-    (block,) = [found for found in re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL) if containing in found]
+    (block,) = [fence.body for fence in PAGE.fences if fence.language == language and containing in fence.body]
     return block
 
 
@@ -375,6 +377,108 @@ def test_an_event_that_is_given_up_is_an_incident_and_can_be_replayed(box: Sandb
         service.broken = False
         assert service.outbox.replay(event)
         assert service.outbox.run()["delivered"] == 1
+
+
+@on_sqlite
+def test_a_callback_is_one_transaction_in_the_order_shown(house: House):
+    shown = code("", "BEGIN")
+    named = re.findall(r"^ *(lock|UPDATE|COMMIT)|(pay_\w+)$", shown, re.MULTILINE)
+    number, seen = house.order(), []
+    engine = house.function.application.extensions["pay"].orders.parts.store.database.engine
+    event.listen(engine, "before_cursor_execute", lambda connection, cursor, statement, *rest: seen.append(statement))
+    event.listen(engine, "commit", lambda connection: seen.append("COMMIT"))
+    assert all(delivery.acknowledged for delivery in house.box.pay(number))
+    course = [statement.split("(")[0].split() for statement in seen[: seen.index("COMMIT") + 1]]
+    steps = {"SELECT": "lock", "UPDATE": "UPDATE", "COMMIT": "COMMIT", "INSERT": "pay_"}
+    real = [words[2] if words[0] == "INSERT" else steps[words[0]] for words in course if words[0] in steps]
+    assert list(dict.fromkeys(real)) == [word or table_ for word, table_ in named]
+
+
+def test_an_event_arrives_as_it_is_shown(sent):
+    head, _, body = code("", "POST /events").partition("\n\n")
+    headers, real = sent
+    assert re.findall(r"^(webhook-\w+): ", head, re.MULTILINE) == [
+        name for name in headers if name.startswith("webhook-")
+    ]
+    assert re.search(r"^webhook-signature: v1,", head, re.MULTILINE)
+    shown = json.loads(body.replace(", …", ""))
+    event_ = json.loads(real)
+    assert list(shown) == list(event_)
+    assert (shown["type"], next(iter(shown["data"]))) == (event_["type"], "out_trade_no")
+
+
+@on_sqlite
+def test_the_sessions_print_what_is_shown(house: House, database_url: str, tmp_path: Path):
+    shell = Shell(house.box.env(orderDatabaseUrl=database_url))
+    day = business_day(house)
+    teas = {f"TEA2026112400{number}": "A cup of tea" for number in (2, 3, 4)}
+    house.order("TEA20261124001", 150, description="A pot of tea")
+    house.box.pay("TEA20261124001", twice=True)
+    assert house.refund("TEA20261124001", 50, 150, "BACK20261124001", reason="one cup was cold").status == 200
+    house.box.settle_refund("BACK20261124001")
+    for number in teas:
+        house.order(number, 20, description="一杯茶" if number.endswith("3") else "A cup of tea")
+    house.box.pay("TEA20261124002")
+    listed, shown, found = re.split(r"\n(?=\$ )", code("console", "orders list"))
+    assert like(shell("list").stdout) == like(listed.partition("\n")[2])
+    # What happened in the same millisecond may stand in any order.
+    assert sorted(like(shell("show", "TEA20261124001").stdout)) == sorted(like(shown.partition("\n")[2]))
+    assert house.refund("TEA20261124001", 20, 150, "BACK20261124002").status == 200
+    house.box.settle_refund("BACK20261124002", "ABNORMAL")
+    assert like(shell("incidents").stdout) == like(found.partition("\n")[2])
+
+    house.box.pay("TEA20261124003", deliver=False)
+    write(
+        house.store,
+        "DELETE FROM pay_orders WHERE out_trade_no = 'TEA20261124003'",
+        "UPDATE pay_orders SET total = 2 WHERE out_trade_no = 'TEA20261124002'",
+    )
+    house.box.advance("2d")
+    printed = shell("bill", "trade", day, "--csv", str(tmp_path / "differences.csv"), status=1).stdout
+    assert sorted(like(printed)) == sorted(like(code("console", "orders bill trade").partition("\n")[2]))
+
+
+@on_sqlite
+def test_cron_compares_yesterdays_bill_by_the_line_that_is_shown(house: House, database_url: str, tmp_path: Path):
+    """As cron runs it: its PATH, no variables, a backslash before a percent sign. The user's name is cron's own."""
+    (tmp_path / "opt").symlink_to(ROOT)
+    env = house.box.env(orderDatabaseUrl=database_url)
+    (tmp_path / "env").write_text("".join(f"{name}='{value}'\n" for name, value in env.items()))
+    line = code("cron", "bill trade")
+    minute, hour, *days, user, command = line.split(maxsplit=6)
+    assert (int(minute), int(hour), days, user) == (30, 10, ["*", "*", "*"], "pay-common")
+    command = command.replace("/etc/pay-common.env", f"{tmp_path}/env").replace("/opt/pay-common", f"{tmp_path}/opt")
+    command = command.replace(".venv/bin/flask", f"{sys.executable} -m flask").replace("\\%", "%")
+    house.box.advance("1d")  # so that it is past 10:00 there
+
+    def yesterday() -> str:
+        return str((datetime.now(BEIJING) - timedelta(days=1)).date())
+
+    days_asked = {yesterday()}
+    run = subprocess.run(
+        ["sh", "-c", command],
+        env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    days_asked.add(yesterday())  # midnight may have passed
+    assert run.returncode == 0, run.stderr
+    (day,) = re.findall(r"^Bill: trade of (\S+), 0 rows$", run.stdout, re.MULTILINE)
+    assert day in days_asked
+
+
+@on_sqlite
+def test_a_run_of_reconcile_answers_what_is_shown(house: House):
+    summary = house.function.call("wxpay_reconcile", {}, OPERATOR).body["data"]["data"]
+    assert list(json.loads(code("json", "checked"))) == list(summary)
+
+
+def like(text: str) -> list[str]:
+    """Lines without what differs from day to day: times and WeChat Pay's own numbers."""
+    text = re.sub(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?", "TIME", text)
+    return [re.sub(r"\b4200\d+", "TRANSACTION", line).rstrip() for line in text.strip().splitlines()]
 
 
 def write(store: Store, *statements: str) -> None:

@@ -149,6 +149,21 @@ def test_a_refund_made_elsewhere_is_taken_in_and_counts(house: House):
     assert reply.status == 200  # its order is the caller's
 
 
+def test_refunds_made_elsewhere_that_exceed_their_order_are_counted_and_are_an_incident(house: House):
+    order = house.paid()
+    elsewhere(house, order, 60, "BYHAND5")
+    house.box.settle_refund("BYHAND5", deliver=False)
+    first = house.box.plaintext("refund", "BYHAND5")
+    for plaintext in (first, first | {"out_refund_no": "BYHAND6", "refund_id": "50300000000000000000000000006"}):
+        assert told(house, "refund", plaintext).body["code"] == "SUCCESS"
+    row = house.store.order(order)
+    assert row is not None
+    assert (row["state"], row["refunded"]) == ("REFUND", 120)
+    (incident,) = rows(house, incidents)
+    assert (incident["kind"], incident["number"]) == ("refunded_too_much", order)
+    assert "120 cents were refunded" in incident["message"]
+
+
 def test_a_refund_of_an_order_that_is_not_known_as_paid_has_it_asked_about(house: House):
     order = house.order()
     house.box.pay(order, deliver=False)

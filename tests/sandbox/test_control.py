@@ -39,6 +39,7 @@ def test_a_payment_and_a_refund_by_http_alone(merchant, box):
     assert ask(box, "GET", "orders").json[0]["trade_state"] == "REFUND"
     assert ask(box, "GET", "refunds").json[0]["status"] == "SUCCESS"
     assert [one["target"] for one in ask(box, "GET", "requests?since=1").json] == [REFUNDS]
+    assert ask(box, "GET", "requests?since=0&spoilt").json == []
     assert len(ask(box, "GET", "deliveries").json) == 2
     assert ask(box, "POST", "deliver", {"kind": "order", "number": "ORDER_000001"}).json["deliveries"]
     assert ask(box, "POST", "reset").json["orders"] == 0

@@ -153,3 +153,34 @@ def test_tokens_are_three_unpadded_base64url_parts(box):
     parts = box.token().split(".")
     assert len(parts) == 3
     assert all("=" not in part and base64.urlsafe_b64decode(part + "==") for part in parts)
+
+
+def test_a_page_on_this_machine_may_ask_and_one_from_elsewhere_may_not(box, function):
+    function.answers.append((200, b"{}"))
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    for origin, allowed in (
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000", True),
+        ("https://shop.example", False),
+        ("http://127.0.0.1.shop.example", False),
+        ("http://[", False),
+        ("null", False),
+    ):
+        answer = call(box.url, "OPTIONS", FUNCTION, b"", {"Origin": origin, **asked})
+        assert answer.status == 204
+        assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
+        assert answer.headers["vary"] == "Origin"
+    preflight = call(box.url, "OPTIONS", FUNCTION, b"", {"Origin": "http://127.0.0.1:8000", **asked})
+    assert {"content-type", "authorization"} <= set(
+        preflight.headers["access-control-allow-headers"].lower().replace(" ", "").split(",")
+    )
+    for token, status in ((box.token(), 200), ("none", 401)):
+        answer = through(box, token, Origin="http://127.0.0.1:8000")
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "http://127.0.0.1:8000")
+    assert len(function.got) == 1
+
+
+def test_a_user_on_this_machine_has_an_address_that_an_h5_order_may_have(box, function):
+    through(box, box.token(), **{"X-Forwarded-For": "203.0.113.7"})
+    [(_, headers, _)] = function.got
+    assert headers["x-forwarded-for"] == "203.0.113.7, 8.8.8.8"

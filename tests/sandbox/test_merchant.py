@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from decimal import ROUND_HALF_UP, Decimal
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -480,3 +482,12 @@ def test_refunds_in_parts_give_back_together_the_fee_that_was_taken(merchant, bo
         answer = merchant.send("POST", REFUNDS, merchant.refund(f"REFUND_{index}", part, 252))
         assert answer.status == 200, answer.body
     assert basic(box) == before
+
+
+@pytest.mark.parametrize("off", [0, 90, -400])
+def test_the_clock_of_wechat_pay_stands_in_date(box, merchant, off):
+    """`clock_off` is what the merchant's clock is wrong by, so WeChat Pay's differs by as much."""
+    box.merchant.change(clock_off=off)
+    answer = merchant.send("GET", "/v3/certificates")
+    there = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    assert abs(there - time.time() - off) < 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,9 @@ import pytest
 from routes.actions import RIGHTS
 from services.merchant_code import contained
 from services.order_service import OrderService, Refused
+from services.strategies import base
 from services.strategies.base import Notification
+from tests.support import heard
 from utils.cloudbase_auth import Caller, KeysUnavailable
 
 PAYMENT = {"out_trade_no": "ORDER_1", "trade_state": "SUCCESS"}
@@ -40,20 +41,8 @@ def orders() -> OrderService:
 
 @pytest.fixture
 def said() -> Iterator[list[tuple[str, str]]]:
-    """Level and text of what the order service logs."""
-    lines: list[tuple[str, str]] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append((record.levelname, record.getMessage()))
-
-    keep, logger = Keep(), logging.getLogger("pay.orders")
-    before = logger.level
-    logger.addHandler(keep)
-    logger.setLevel(logging.DEBUG)
-    yield lines
-    logger.setLevel(before)
-    logger.removeHandler(keep)
+    with heard("pay.orders") as lines:
+        yield lines
 
 
 def test_money_leaves_by_operators_alone() -> None:
@@ -166,7 +155,7 @@ def test_an_action_outside_the_table_is_nobodys_right(orders: OrderService) -> N
 
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 500, 503])
 def test_a_refusal_has_one_of_three_statuses(status: int) -> None:
-    with pytest.raises(ValueError, match="403, 404 or 409"):
+    with pytest.raises(ValueError, match=r"^Refused\.status must be 403, 404 or 409$"):
         Refused("no", status)
 
 
@@ -198,20 +187,67 @@ def test_the_others_likewise(
 
 
 @pytest.mark.parametrize(
-    ("handler", "params"),
+    ("kind", "params", "line"),
     [
-        ("handler_unified_trigger", PAYMENT),
-        ("handler_refund_trigger", REFUND),
-        ("handler_transfer_trigger", TRANSFER),
+        (base.PAYMENT, PAYMENT, "handlerUnifiedTrigger - payment result: ORDER_1 SUCCESS"),
+        (base.REFUND, REFUND, "handlerRefundTrigger - refund result: REFUND_1 ABNORMAL"),
+        (base.TRANSFER, TRANSFER, "handlerTransferTrigger - transfer result: BILL1 CANCELLED"),
+    ],
+)
+def test_a_notification_goes_to_the_handler_of_its_kind(
+    orders: OrderService, said: list[tuple[str, str]], kind: base.Kind, params: dict[str, Any], line: str
+) -> None:
+    class Keeping(OrderService):
+        def handler_unified_trigger(self, params: dict[str, Any]) -> Any:
+            return "not kept"
+
+    notification = Notification("EV-1", "X", kind, dict(params), "signature")
+    assert orders.handler_notification(notification, 1.0) is None
+    assert said[0] == ("INFO", line)
+    result = Keeping().handler_notification(notification, 1.0)
+    assert result == ("not kept" if kind is base.PAYMENT else None), "what the handler says is what counts"
+
+
+@pytest.mark.parametrize(
+    ("handler", "params", "what"),
+    [
+        ("handler_unified_trigger", PAYMENT, "payment"),
+        ("handler_refund_trigger", REFUND, "refund"),
+        ("handler_transfer_trigger", TRANSFER, "transfer"),
     ],
 )
 def test_each_acknowledgement_warns_that_nothing_was_kept(
-    orders: OrderService, said: list[tuple[str, str]], handler: str, params: dict[str, Any]
+    orders: OrderService, said: list[tuple[str, str]], handler: str, params: dict[str, Any], what: str
 ) -> None:
     getattr(orders, handler)(dict(params))
     (warning,) = [text for level, text in said if level == "WARNING"]
-    assert "nothing was kept" in warning
-    assert "OrderService" in warning
+    expected = "acknowledged, but nothing was kept: set orderDatabaseUrl or orderService before going live"
+    assert warning == f"{what} {expected}"
+
+
+def test_what_wechat_pay_accepted_has_its_log_line(orders: OrderService, said: list[tuple[str, str]]) -> None:
+    orders.handler_unified({"out_trade_no": "ORDER_1"})
+    orders.handler_refund({"out_refund_no": "REFUND_1"})
+    orders.handler_transfer({"out_bill_no": "BILL1"}, {})
+    assert said == [
+        ("INFO", "handlerUnified - order created: ORDER_1"),
+        ("INFO", "handlerRefund - refund accepted: REFUND_1"),
+        ("INFO", "handlerTransfer - transfer accepted: BILL1"),
+    ]
+
+
+@pytest.mark.parametrize("right", ["operator", "payee"])
+def test_who_is_no_operator_is_told_how_to_be_one(orders: OrderService, right: str) -> None:
+    for action in BY_RIGHT[right]:
+        with pytest.raises(Refused) as refused:
+            orders.authorize(action, {}, caller(openid="o1"))
+        assert str(refused.value) == (
+            f"{action} needs an operator: send x-operator-key (or _operatorKey) equal to operatorKey, use a server"
+            " token verified by cloudbaseEnvId, or list your verified openid or uid in operatorIds"
+            + (", or be its payee with a verified openid" if right == "payee" else "")
+            + " (openids are verified by cloudbaseEnvId, or by callerHeaders=trusted without a public route)"
+        )
+        assert refused.value.status == 403
 
 
 def test_by_default_nothing_is_changed_and_everything_accepted(orders: OrderService) -> None:

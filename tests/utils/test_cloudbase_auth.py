@@ -1,9 +1,11 @@
 """Tokens here are built and signed by hand (cryptography, once openssl), never by the library under test."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -16,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from werkzeug.datastructures import EnvironHeaders, Headers
 
-from utils.cloudbase_auth import BadToken, Caller, CallerPolicy, KeysUnavailable, TokenVerifier
+from services.wechatpay.transport import Transport
+from utils.cloudbase_auth import FETCH_TIMEOUT, BadToken, Caller, CallerPolicy, KeysUnavailable, TokenVerifier
 
 ENV = "shop-4gk1env"
 OPENID = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
@@ -62,7 +65,7 @@ class Jwks:
         self.keys = [jwk("first")]
         self.status = 200
         self.raw = None
-        self.hang = False
+        self.hang = self.drips = False
         self.released = threading.Event()
         self.requests = []
         outer = self
@@ -70,6 +73,14 @@ class Jwks:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 outer.requests.append(self.path)
+                if outer.drips:
+                    self.send_response(200)
+                    self.send_header("Content-Length", "100000")
+                    self.end_headers()
+                    with contextlib.suppress(OSError):  # the asker gave it up
+                        while not outer.released.wait(0.1):
+                            self.wfile.write(b" ")
+                    return
                 if outer.hang:
                     outer.released.wait(20)
                     return
@@ -115,9 +126,14 @@ def clock():
     return Clock()
 
 
+def get(url):
+    """What `create_app` hands over."""
+    return Transport().get(url, timeout=FETCH_TIMEOUT)
+
+
 @pytest.fixture
 def verifier(jwks, clock):
-    return TokenVerifier(ENV, jwks.url, clock=clock)
+    return TokenVerifier(ENV, jwks.url, get, clock)
 
 
 @pytest.fixture
@@ -179,10 +195,10 @@ def test_both_spellings_of_the_issuer_hold(verifier, token, jwks, suffix):
     assert verifier.verify(token(iss=jwks.url + suffix))["sub"] == UID
 
 
-def test_a_token_that_expired_within_the_leeway_holds_and_a_minute_later_does_not(verifier, token):
+def test_a_token_that_expired_within_the_leeway_holds_and_half_a_minute_later_does_not(verifier, token):
     assert verifier.verify(token(exp=time.time() - 5))["sub"] == UID
     with pytest.raises(BadToken, match="Expired"):
-        verifier.verify(token(exp=time.time() - 60))
+        verifier.verify(token(exp=time.time() - 30))
 
 
 @pytest.mark.parametrize("changes", [
@@ -326,6 +342,7 @@ def test_an_audience_list_that_names_the_environment_holds(verifier, token):
 
 @pytest.mark.parametrize("changes", [
     {"aud": "other"}, {"iss": "https://evil.example"}, {"exp": 1}, {"exp": None},
+    {"nbf": 4_000_000_000}, {"iat": 4_000_000_000},
 ])
 def test_a_foreign_token_is_refused_without_asking_for_keys(verifier, token, jwks, changes):
     with pytest.raises(BadToken):
@@ -333,12 +350,32 @@ def test_a_foreign_token_is_refused_without_asking_for_keys(verifier, token, jwk
     assert jwks.requests == []
 
 
+def test_without_keys_and_with_another_environments_key_it_is_told_what_to_do(verifier, token, jwks, clock):
+    jwks.status = 500
+    with pytest.raises(KeysUnavailable) as unavailable:
+        verifier.verify(token())
+    no_keys = "the keys that verify sign-in tokens cannot be fetched now: try again later"
+    assert str(unavailable.value) == no_keys
+    with pytest.raises(KeysUnavailable) as unavailable:
+        TokenVerifier(ENV, "", get).verify(token())
+    assert str(unavailable.value) == no_keys
+    jwks.status = 200
+    clock.now += 30
+    with pytest.raises(BadToken) as refused:
+        verifier.verify(token("second"))
+    assert str(refused.value) == (
+        "Authorization: the token names a key that the environment of cloudbaseEnvId does not have; sign in there"
+    )
+
+
 def test_keys_are_fetched_once_and_again_after_ten_minutes(verifier, token, jwks, clock):
     for _ in range(5):
         verifier.verify(token())
         clock.now += 119
+    clock.now += 4.9
+    verifier.verify(token())
     assert len(jwks.requests) == 1
-    clock.now += 10
+    clock.now += 0.1
     verifier.verify(token())
     assert len(jwks.requests) == 2
 
@@ -359,7 +396,11 @@ def test_an_unknown_kid_fetches_once_per_cool_down(verifier, token, jwks, clock)
         with pytest.raises(BadToken):
             verifier.verify(token("second"))
     assert len(jwks.requests) == 1
-    clock.now += 31
+    clock.now += 29.9
+    with pytest.raises(BadToken):
+        verifier.verify(token("second"))
+    assert len(jwks.requests) == 1
+    clock.now += 0.1
     assert verifier.verify(token("second"))["sub"] == UID
     for kid in ("x", "y", "z"):
         with pytest.raises(BadToken):
@@ -393,6 +434,24 @@ def test_keys_that_cannot_be_had_are_tried_again_after_the_cool_down(verifier, t
     with pytest.raises(BadToken):
         verifier.verify(token("second"))
     assert len(jwks.requests) == 2
+
+
+def test_the_log_says_why_there_are_no_keys(verifier, token, jwks):
+    class Keeping(logging.Handler):
+        def emit(self, record):
+            kept.append((record.getMessage(), record.fields))
+
+    kept, handler = [], Keeping()
+    jwks.status = 500
+    logging.getLogger("pay.auth").addHandler(handler)
+    try:
+        with pytest.raises(KeysUnavailable):
+            verifier.verify(token())
+    finally:
+        logging.getLogger("pay.auth").removeHandler(handler)
+    ((text, fields),) = kept
+    assert text == "the keys of cloudbaseAuthUrl could not be fetched"
+    assert fields == {"reason": "Unreachable"}, "the name of what was raised, none of its words"
 
 
 def test_a_gateway_that_refuses_connections_makes_keys_unavailable(verifier, token, jwks):
@@ -474,11 +533,61 @@ def test_a_fetch_for_an_unknown_key_does_not_hold_up_callers_with_a_known_one(ve
     stuck.join()
 
 
+def test_who_waits_for_anothers_fetch_does_so_no_longer_than_a_fetch_may_take(token, jwks, clock):
+    asked, released, ended = threading.Event(), threading.Event(), []
+
+    def get(url):
+        asked.set()
+        assert released.wait(60)
+        raise OSError
+
+    verifier, text = TokenVerifier(ENV, jwks.url, get, clock), token()
+
+    def ask(name):
+        with pytest.raises(KeysUnavailable):
+            verifier.verify(text)
+        ended.append(name)
+
+    one, other = (threading.Thread(target=ask, args=(name,)) for name in ("one", "other"))
+    one.start()
+    assert asked.wait(60)
+    other.start()
+    other.join(5 * FETCH_TIMEOUT)
+    assert ended == ["other"]
+    released.set()
+    one.join(60)
+    assert ended == ["other", "one"]
+
+
+def test_a_key_set_that_drips_in_ends_with_the_time_for_it_and_nobody_waits_longer(jwks, clock):
+    """A byte now and then would satisfy a time-out for each read for ever."""
+    jwks.drips = True
+    verifier = TokenVerifier(ENV, jwks.url, get, clock)
+    claims = {"iss": jwks.url, "aud": ENV, "exp": time.time() + 60, "sub": UID}
+    foreign = signed({"alg": "RS256", "kid": "nobodys"}, claims, rs256("first"))
+    took = []
+
+    def ask():
+        begun = time.monotonic()
+        with pytest.raises(KeysUnavailable):
+            verifier.verify(foreign)
+        took.append(time.monotonic() - begun)
+
+    askers = [threading.Thread(target=ask) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(30)
+    assert len(took) == 8
+    assert max(took) < 3 * FETCH_TIMEOUT
+    assert jwks.requests == ["/auth/v1/certs"]
+
+
 def test_the_token_library_is_loaded_by_the_first_token_only():
     script = (
         "import sys\n"
         "from utils.cloudbase_auth import *\n"
-        "tokens = TokenVerifier('env', 'http://127.0.0.1:9')\n"
+        "tokens = TokenVerifier('env', 'http://127.0.0.1:9', None)\n"
         "policy = CallerPolicy('claimed', False, '', frozenset(), tokens)\n"
         "Caller.from_request({'x-wx-source': 'wx_client'}, policy)\n"
         "print('jwt' in sys.modules)\n"
@@ -550,7 +659,7 @@ def test_a_verified_server_token_is_an_operator_and_no_user(verifier, token, mar
 @pytest.mark.parametrize("markers", SERVER_MARKERS)
 def test_an_unverified_server_token_is_no_server(token, jwks, markers):
     jwks.status = 500
-    for tokens in (None, TokenVerifier(ENV, jwks.url)):
+    for tokens in (None, TokenVerifier(ENV, jwks.url, get)):
         caller = Caller.from_request(bearer(token(**markers)), policy(tokens=tokens))
         assert (caller.server, caller.operator, caller.admitted) == (False, False, True)
 
@@ -578,10 +687,19 @@ def test_only_the_exact_marker_makes_a_server(verifier, token, markers):
 
 @pytest.mark.parametrize("value", [
     5, True, None, [], ["o1"], {"a": 1}, "", "o" * 129, "a\r\nb", "a\x7f", "\ud800",
+    "buyer@shop.example", "13800138000", "+8613800138000", "++1", "@",
 ])
 def test_a_provider_sub_that_is_no_openid_leaves_the_uid(verifier, token, value):
     caller = Caller.from_request(bearer(token(provider_sub=value)), policy(tokens=verifier))
     assert described(caller) == ("", UID, "", UID, False)
+
+
+@pytest.mark.parametrize("value", ["o" * 128, "8613800138000x", "1+", "o+1", "o"])
+def test_any_other_printable_word_may_be_an_openid(verifier, token, value):
+    caller = Caller.from_request(bearer(token(provider_sub=value, sub="u" * 128)), policy(tokens=verifier))
+    assert described(caller) == (value, "u" * 128, value, "u" * 128, False)
+    sent = Headers({"x-wx-openid": value, "x-wx-source": "wx_client"})
+    assert Caller.from_request(sent, policy("trusted")).verified_openid == value
 
 
 def test_any_claim_may_be_any_json_value(verifier, token):
@@ -820,6 +938,12 @@ def test_a_key_outside_ascii_matches_by_its_utf8_bytes():
     assert Caller.from_request(EnvironHeaders({"HTTP_X_OPERATOR_KEY": on_the_wire}), policy(key=key)).operator
     assert Caller.from_request({}, policy(key=key), key).operator
     assert not Caller.from_request({}, policy(key=key), key[:-1] + "e").operator
+
+
+def test_a_key_of_bytes_that_are_no_text_matches_itself():
+    key = "\udcff" * 32
+    assert Caller.from_request({}, policy(key=key), key).operator
+    assert not Caller.from_request({}, policy(key=key), key + "x").operator
 
 
 def test_listed_verified_identities_are_operators(verifier, token):

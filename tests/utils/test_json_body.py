@@ -80,8 +80,9 @@ def test_json_is_parsed(raw, value):
     ],
 )
 def test_what_is_not_strict_json_is_refused_with_its_reason(raw, reason):
-    with pytest.raises(BadJson, match=reason):
+    with pytest.raises(BadJson, match=reason) as refusal:
         parse(raw)
+    assert str(refusal.value).startswith("the body ")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,16 @@ def test_a_string_that_ends_in_a_backslash_hides_no_brackets():
     with pytest.raises(BadJson, match="64 levels"):
         parse(rb'["\\",' + b"[" * 64 + b"]" * 64 + b"]")
     assert parse(rb'["\\","' + b"[" * 100 + b'"]') == ["\\", "[" * 100]
+
+
+def test_brackets_beside_the_deepest_allowed_nesting_do_not_deepen_it():
+    raw = b"[" + b"[" * 63 + b"]" * 63 + b",[],{}]"
+
+    assert parse(raw) == json.loads(raw)
+
+
+def test_a_body_that_is_a_string_of_brackets_is_not_nested_at_all():
+    assert parse(b'"' + b"[" * 65 + b'"') == "[" * 65
 
 
 def test_many_shallow_brackets_are_no_nesting():

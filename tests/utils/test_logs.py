@@ -3,6 +3,7 @@ import contextvars
 import io
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -93,6 +94,20 @@ def test_a_line_holds_time_level_message_request_id_and_fields_in_this_order(lin
         "level": "WARNING", "message": "order A1 placed", "request_id": "req-1",
         "status": 200, "paid": True, "none": None,
     }
+
+
+def test_what_a_stranger_sends_as_a_secret_does_not_mask_the_words_that_alerts_look_for(lines):
+    with logs.new_request(""):
+        logs.action.set("wxpay_refund")
+        logs.protect("SignatureInvalid", "wxpay_refund", "ERROR", "4000")
+        fields = {"action": "wxpay_refund", "path": "/wx-pay/wxpay_refund", "status": 4000}
+        fields["error_type"] = "SignatureInvalid"
+        log.error("a SignatureInvalid", extra={"fields": fields})
+    record = only(lines())
+    assert (record["level"], record["action"], record["status"]) == ("ERROR", "wxpay_refund", 4000)
+    assert record["error_type"] == "SignatureInvalid"
+    assert "SignatureInvalid" not in record["message"]
+    assert "wxpay_refund" not in record["path"]
 
 
 def test_without_a_request_there_is_no_request_id(lines):
@@ -555,3 +570,29 @@ def test_a_very_long_text_is_searched_in_reasonable_time(lines):
     assert timer.is_alive()
     timer.cancel()
     assert len(lines()) == len(hostile)
+
+
+def test_a_reader_who_is_slow_holds_up_nobody_for_long(monkeypatch):
+    """He takes a page now and then: were each line waited for, all of them together would take as long as he likes."""
+    reading, writing = os.pipe()
+    ended = threading.Event()
+
+    def read_slowly():
+        while not ended.wait(0.5):
+            os.read(reading, 4096)
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    with open(writing, "w", closefd=False) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        logs.setup("info", SECRETS)
+        begun = time.monotonic()
+        for count in range(60):
+            log.info("line %d %s", count, "x " * 1900)
+        took = time.monotonic() - begun
+        monkeypatch.undo()
+    ended.set()
+    reader.join()
+    os.close(reading)
+    os.close(writing)
+    assert took < 10  # 44 lines do not fit, and take half a second each

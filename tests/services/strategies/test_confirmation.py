@@ -176,6 +176,36 @@ def test_of_all_pairs_of_states_only_these_confirm(kind: Kind, stated: str, know
     assert len(wechat_pay.questions) == (stated in final)
 
 
+@pytest.mark.parametrize("kind", KINDS, **by_name)
+@pytest.mark.parametrize("name", ["mchid", "mch_id"])
+@pytest.mark.parametrize("value", ["1900000002", "", None, 1900000001])
+def test_another_merchants_hint_is_refused_unasked(kind: Kind, name: str, value: Any) -> None:
+    confirmation, wechat_pay, clock = asked(kind)
+    with pytest.raises(NotificationRefused):
+        confirmation.confirm(kind, hint(kind, **{name: value}), clock.now + 4)
+    assert wechat_pay.questions == []
+    assert confirmation.confirm(kind, hint(kind), clock.now + 4)
+
+
+@pytest.mark.parametrize(
+    ("stated", "answer"),
+    [
+        ({"out_trade_no": "订"}, None),
+        ({"trade_state": "NOTPAY"}, None),
+        ({"mchid": "1900000002"}, None),
+        ({}, ApiError(404, {"code": "ORDER_NOT_EXIST"}, signed=True)),
+        ({}, {**ANSWERS[PAYMENT], "trade_state": "NOTPAY"}),
+        ({"amount": {"total": 21}}, None),
+    ],
+    ids=["number", "state", "merchant", "no such order", "not paid", "amount"],
+)
+def test_all_refusals_say_the_same(stated: dict[str, Any], answer: Any) -> None:
+    confirmation, _, clock = asked(PAYMENT, answer)
+    with pytest.raises(NotificationRefused) as refusal:
+        confirmation.confirm(PAYMENT, hint(PAYMENT, **stated), clock.now + 4)
+    assert str(refusal.value) == "WeChat Pay does not confirm this notification"
+
+
 @pytest.mark.parametrize(
     "stated",
     [{"total": 20}, {"total": 20, "payer_total": 20, "currency": "CNY"}, {}],
@@ -282,8 +312,9 @@ NO_ANSWER = [
 @pytest.mark.parametrize("error", NO_ANSWER, ids=repr)
 def test_everything_else_that_is_no_answer_postpones(error: Exception) -> None:
     confirmation, _, clock = asked(PAYMENT, error)
-    with pytest.raises(NotificationPostponed):
+    with pytest.raises(NotificationPostponed) as postponed:
         confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4)
+    assert str(postponed.value) == f"WeChat Pay could not be asked: {error}"
 
 
 def test_a_number_may_be_asked_about_every_two_seconds() -> None:
@@ -291,7 +322,7 @@ def test_a_number_may_be_asked_about_every_two_seconds() -> None:
     confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4)
     for later in (0.0, 1.0, 0.99):
         clock.now += later
-        with pytest.raises(NotificationPostponed):
+        with pytest.raises(NotificationPostponed, match=r"^this number was asked for a moment ago$"):
             confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4)
     clock.now += 0.01
     confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4)
@@ -370,6 +401,13 @@ def test_nothing_else_may_be_missing_in_the_answer_where_the_hint_states_it(kind
         confirmation.confirm(kind, hint(kind, **{name: ANSWERS[kind][name]}), clock.now + 4)
 
 
+@pytest.mark.parametrize("kind", KINDS, **by_name)
+def test_an_answer_for_another_number_confirms_nothing(kind: Kind) -> None:
+    confirmation, _, clock = asked(kind, {**ANSWERS[kind], kind.number: "M"})
+    with pytest.raises(NotificationRefused):
+        confirmation.confirm(kind, hint(kind), clock.now + 4)
+
+
 def test_a_payments_answer_must_name_the_payer_that_the_hint_names() -> None:
     confirmation, _, clock = asked(PAYMENT, {**ANSWERS[PAYMENT], "payer": {}})
     with pytest.raises(NotificationRefused):
@@ -404,23 +442,37 @@ def test_four_questions_at_a_time() -> None:
     wechat_pay = WechatPay(answer, clock)
     confirmation = Confirmation(wechat_pay, MERCHANT, monotonic=clock)  # type: ignore[arg-type]
 
-    def ask(index: int) -> dict[str, Any]:
-        return confirmation.confirm(
-            PAYMENT, {"out_trade_no": f"N{index}", "trade_state": "SUCCESS"}, clock.now + 4
-        )
+    def ask(index: int, **who: bool) -> dict[str, Any]:
+        stated = {"out_trade_no": f"N{index}", "trade_state": "SUCCESS"}
+        return confirmation.confirm(PAYMENT, stated, clock.now + 4, **who)
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(ask, index) for index in range(4)]
         for _ in running:
             assert entered.acquire(timeout=5)
         for index in range(4, 8):
-            with pytest.raises(NotificationPostponed):
+            with pytest.raises(NotificationPostponed, match=r"^too many confirmations are under way$"):
                 ask(index)
-        leave.set()
-        for question in running:
+        with ThreadPoolExecutor(1) as operator:
+            by_him = operator.submit(ask, 8, from_operator=True)
+            assert entered.acquire(timeout=5), "he does not wait behind them"
+            leave.set()
+        for question in [*running, by_him]:
             with pytest.raises(NotificationRefused):  # the answer is for order N
                 question.result()
-    assert len(wechat_pay.questions) == 4
+    assert len(wechat_pay.questions) == 5
+
+
+def test_an_operator_may_ask_at_once_about_a_number_that_a_stranger_asked_about() -> None:
+    confirmation, wechat_pay, clock = asked(PAYMENT)
+    confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4)
+    confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4, from_operator=True)
+    with pytest.raises(NotificationPostponed):
+        confirmation.confirm(PAYMENT, hint(PAYMENT), clock.now + 4, from_operator=True)
+    assert len(wechat_pay.questions) == 2
+    clock.now += 2
+    with pytest.raises(NotificationRefused):
+        confirmation.confirm(PAYMENT, hint(PAYMENT, amount={"total": 21}), clock.now + 4, from_operator=True)
 
 
 def test_numbers_asked_about_long_ago_are_forgotten() -> None:
@@ -429,4 +481,4 @@ def test_numbers_asked_about_long_ago_are_forgotten() -> None:
         clock.now += 0.1
         with pytest.raises(NotificationPostponed):
             confirmation.confirm(PAYMENT, hint(PAYMENT, out_trade_no=f"N{index}"), clock.now + 4)
-    assert len(confirmation._asked) <= 21
+    assert len(confirmation._strangers._asked) <= 21

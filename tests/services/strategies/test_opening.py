@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,9 +33,11 @@ class Asked:
 
     def __init__(self) -> None:
         self.hints: list[tuple[Kind, dict[str, Any], float]] = []
+        self.operators: list[bool] = []
 
-    def confirm(self, kind: Kind, hint: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def confirm(self, kind: Kind, hint: Mapping[str, Any], deadline: float, *, from_operator: bool) -> dict[str, Any]:
         self.hints.append((kind, dict(hint), deadline))
+        self.operators.append(from_operator)
         return dict(CONFIRMED)
 
 
@@ -135,8 +138,54 @@ def test_the_signature_is_checked_before_anything_is_decrypted() -> None:
 def test_a_signed_body_without_a_resource_proves_no_content(resource: Any) -> None:
     body = envelope(resource=resource)
     raw = json.dumps(body).encode()
-    with pytest.raises(DecryptionFailed):
+    with pytest.raises(DecryptionFailed) as refusal:
         SdkStrategy(ring(), KEY).open(incoming(body, raw=raw, headers=signed(raw)))
+    assert isinstance(resource, dict) or str(refusal.value) == "resource is missing"
+
+
+REFUNDED = {"mchid": "1900000001", "out_refund_no": "N", "refund_status": "SUCCESS"}
+
+
+@pytest.mark.parametrize(
+    ("event", "path_kind", "kind"),
+    [
+        ("REFUND.SUCCESS", PAYMENT, REFUND),
+        ("REFUND.SUCCESS", None, REFUND),
+        ("", REFUND, REFUND),
+        (None, REFUND, REFUND),
+        (["REFUND.SUCCESS"], REFUND, REFUND),
+        ("COUPON.USE", REFUND, None),
+        ("", None, None),
+    ],
+)
+def test_a_signed_event_goes_before_the_path(event: Any, path_kind: Kind | None, kind: Kind | None) -> None:
+    body = envelope(REFUNDED, event_type=event)
+    raw = json.dumps(body).encode()
+    opened = SdkStrategy(ring(), KEY).open(incoming(body, raw=raw, headers=signed(raw), kind=path_kind))
+    named = event if isinstance(event, str) else ""
+    assert opened == Notification("EV-1", named, kind, REFUNDED, "signature")
+
+
+@pytest.mark.parametrize("missing", ["out_refund_no", "refund_status"])
+@pytest.mark.parametrize("value", [None, "", 1, ["N"]])
+def test_signed_content_must_be_that_of_its_event(missing: str, value: Any) -> None:
+    body = envelope(REFUNDED | {missing: value}, event_type="REFUND.SUCCESS")
+    raw = json.dumps(body).encode()
+    with pytest.raises(NotificationRefused) as refusal:
+        SdkStrategy(ring(), KEY).open(incoming(body, raw=raw, headers=signed(raw)))
+    assert str(refusal.value) == f"the content is not that of a refund: {missing} is missing"
+
+
+@pytest.mark.parametrize(
+    ("plaintext", "reason"),
+    [(b"{", "the decrypted resource is not JSON"), (b"[]", "the decrypted resource is not a JSON object")],
+)
+def test_signed_content_must_be_an_object(plaintext: bytes, reason: str) -> None:
+    body = envelope(plaintext)
+    raw = json.dumps(body).encode()
+    with pytest.raises(DecryptionFailed) as refusal:
+        SdkStrategy(ring(), KEY).open(incoming(body, raw=raw, headers=signed(raw)))
+    assert str(refusal.value) == reason
 
 
 def test_a_ring_that_cannot_tell_postpones() -> None:
@@ -225,6 +274,92 @@ def test_a_contradiction_ends_it(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("proved", "stated", "place"),
+    [
+        ({"attach": "a"}, {"attach": "b"}, "attach"),
+        ({"attach": None}, {"attach": False}, "attach"),
+        ({"attach": 0}, {"attach": False}, "attach"),
+        ({"scene": {"store": {"id": "1"}}}, {"scene": {"store": {"id": "2"}}}, "scene.store.id"),
+        ({"goods": [{"id": "1"}, {"id": "2"}]}, {"goods": [{"id": "1"}, {"id": "3"}]}, "goods[1].id"),
+        ({"goods": [[1, 2], [3, 4]]}, {"goods": [[1, 2], [3, 5]]}, "goods[1][1]"),
+        ({"goods": [1]}, {"goods": {"0": 1}}, "goods"),
+        ({"goods": []}, {"goods": "[]"}, "goods"),
+    ],
+)
+def test_a_contradiction_is_named_by_its_place(proved: Any, stated: Any, place: str) -> None:
+    strategy, _, _ = gateway()
+    body = {"ParsedContent": stated, "rawData": envelope(PLAINTEXT | proved)}
+    with pytest.raises(NotificationRefused) as refusal:
+        strategy.open(incoming(body))
+    assert str(refusal.value) == f"ParsedContent contradicts the decrypted resource in {place}"
+
+
+@pytest.mark.parametrize("goods", [[], [{"id": "1"}], [{"id": "1"}, {"id": "2"}, {"id": "3"}], [{}, {"added": 1}]])
+def test_a_longer_or_shorter_list_does_not_contradict(goods: list[Any]) -> None:
+    strategy, _, _ = gateway()
+    proved = PLAINTEXT | {"goods": [{"id": "1"}, {"id": "2"}]}
+    opened = strategy.open(incoming({"ParsedContent": {"goods": goods}, "rawData": envelope(proved)}))
+    assert opened.plaintext == proved
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"ParsedContent": None}, "ParsedContent must be an object"),
+        ({"ParsedContent": [PLAINTEXT]}, "ParsedContent must be an object"),
+        ({"ParsedContent": json.dumps(PLAINTEXT)}, "ParsedContent must be an object"),
+        ({"ParsedContent": PLAINTEXT, "rawData": "{"}, "rawData is not JSON"),
+        ({"ParsedContent": PLAINTEXT, "ParsedNotify": "{"}, "ParsedNotify is not JSON"),
+        ({"ParsedContent": PLAINTEXT, "rawData": "[]"}, "rawData must be an object"),
+        ({"ParsedContent": PLAINTEXT, "rawData": 1}, "rawData must be an object"),
+        ({"ParsedContent": PLAINTEXT, "rawData": envelope(resource="x")}, "resource must be an object"),
+        (
+            {"ParsedContent": PLAINTEXT, "rawData": {"event_type": "COUPON.USE"}},
+            "a notification of this type cannot be confirmed by asking",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(body: dict[str, Any], reason: str) -> None:
+    strategy, asked, direct = gateway()
+    with pytest.raises(NotificationRefused) as refusal:
+        strategy.open(incoming(body))
+    assert str(refusal.value) == reason
+    assert (asked.hints, direct.opened) == ([], [])
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("missing", ["out_trade_no", "trade_state"])
+@pytest.mark.parametrize("proved", [False, True])
+def test_what_is_no_payment_is_none_whatever_proves_it(missing: str, trust: bool, proved: bool) -> None:
+    strategy, asked, _ = gateway(trust=trust)
+    content = {name: value for name, value in PLAINTEXT.items() if name != missing}
+    body = {"ParsedContent": content, "ParsedNotify": {"event_type": "TRANSACTION.SUCCESS"}}
+    with pytest.raises(NotificationRefused) as refusal:
+        strategy.open(incoming(body | ({"ParsedNotify": envelope(content)} if proved else {})))
+    assert str(refusal.value) == f"the content is not that of a payment: {missing} is missing"
+    assert asked.hints == []
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("proved", [False, True])
+@pytest.mark.parametrize("holder", ["rawData", "ParsedNotify"])
+def test_a_forward_is_known_by_its_id_and_event_wherever_they_stand(holder: str, proved: bool, trust: bool) -> None:
+    strategy, _, _ = gateway(trust=trust)
+    told = envelope() if proved else {"id": "EV-1", "event_type": "TRANSACTION.SUCCESS"}
+    opened = strategy.open(incoming({"ParsedContent": PLAINTEXT, holder: told}, kind=REFUND))
+    evidence = "resource" if proved else "platform" if trust else "query"
+    plaintext = CONFIRMED if evidence == "query" else PLAINTEXT
+    assert opened == Notification("EV-1", "TRANSACTION.SUCCESS", PAYMENT, plaintext, evidence)
+
+
+def test_without_an_event_the_path_says_what_a_forward_is() -> None:
+    strategy, asked, _ = gateway()
+    opened = strategy.open(incoming({"ParsedContent": REFUNDED}, kind=REFUND))
+    assert (opened.id, opened.event_type, opened.kind) == ("", "", REFUND)
+    assert asked.hints[0][:2] == (REFUND, REFUNDED)
+
+
+@pytest.mark.parametrize(
     "content",
     [
         {},
@@ -249,6 +384,14 @@ def test_plaintext_alone_is_a_hint_and_the_answer_is_what_counts() -> None:
     )
     assert strategy.open(message) == Notification("EV-2", "TRANSACTION.SUCCESS", PAYMENT, CONFIRMED, "query")
     assert asked.hints == [(PAYMENT, PLAINTEXT, message.deadline)]
+
+
+def test_an_operators_plaintext_is_a_hint_too_but_not_a_strangers() -> None:
+    strategy, asked, _ = gateway()
+    body = {"ParsedContent": PLAINTEXT, "ParsedNotify": {"event_type": "TRANSACTION.SUCCESS"}}
+    opened = [strategy.open(replace(incoming(body), from_operator=operator)) for operator in (False, True)]
+    assert [(one.plaintext, one.evidence) for one in opened] == [(CONFIRMED, "query")] * 2
+    assert asked.operators == [False, True]
 
 
 def test_a_trusted_platform_s_plaintext_counts_unless_an_end_user_sends_it() -> None:
@@ -305,3 +448,15 @@ def test_events_are_those_of_the_contract() -> None:
         "MCHTRANSFER.TRANSFER.SUCCESS": "transfer",
         "MCHTRANSFER.TRANSFER.FAIL": "transfer",
     }
+
+
+def test_a_repr_holds_nothing_of_what_came_in() -> None:
+    message = incoming({"ParsedContent": PLAINTEXT}, headers={"Wechatpay-Nonce": "nonce-of-this"})
+    opened = Notification("EV-1", "TRANSACTION.SUCCESS", PAYMENT, PLAINTEXT, "resource")
+    for shown in (repr(message), repr(opened)):
+        for content in ("ParsedContent", "1900000001", "nonce-of-this"):
+            assert content not in shown
+
+
+def test_who_is_no_operator_unless_said_so() -> None:
+    assert incoming({}).from_operator is False

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from datetime import datetime, timezone
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.wechatpay.certificates import read_certificates
 from services.wechatpay.errors import DecryptionFailed
@@ -55,9 +57,10 @@ def test_a_serial_that_begins_with_zeros_is_the_same_serial():
     assert read.serial == stated
 
 
-def test_a_certificate_under_another_serial_is_refused():
+@pytest.mark.parametrize("stated", [format(NUMBER + 1, "X"), SERIAL + "0", "X" + SERIAL, " " + SERIAL, SERIAL[:-1]])
+def test_a_certificate_under_another_serial_is_refused(stated):
     with pytest.raises(DecryptionFailed):
-        read_certificates(of((format(NUMBER + 1, "X"), pem(certificate(PLATFORM_KEY, NUMBER)))), API_V3_KEY)
+        read_certificates(of((stated, pem(certificate(PLATFORM_KEY, NUMBER)))), API_V3_KEY)
 
 
 def test_one_bad_entry_refuses_the_whole_list():
@@ -70,6 +73,14 @@ def test_a_certificate_of_another_kind_of_key_is_refused():
     made = certificate(ec.generate_private_key(ec.SECP256R1()), NUMBER)
     with pytest.raises(DecryptionFailed):
         read_certificates(of((SERIAL, pem(made))), API_V3_KEY)
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused():
+    der = certificate(PLATFORM_KEY, NUMBER).public_bytes(Encoding.DER)
+    der = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x12", 1)
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der)
+    with pytest.raises(DecryptionFailed):
+        read_certificates(of((SERIAL, text + b"-----END CERTIFICATE-----\n")), API_V3_KEY)
 
 
 def test_a_certificate_for_the_sm_algorithms_is_refused(tmp_path):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.crypto import decrypt_field, verifies
+from sandbox.crypto import decrypt_field
 from services.wechatpay import client as client_module
 from services.wechatpay import keys as keys_module
-from services.wechatpay.client import Client, Reply
+from services.wechatpay.client import MAX_ERROR, Client, Reply, is_sendable
 from services.wechatpay.errors import (
     ApiError,
     NotSent,
@@ -29,7 +29,6 @@ from services.wechatpay.errors import (
 )
 from tests.services.wechatpay.host import (
     FAR,
-    MERCHANT_KEY,
     OTHER_PLATFORM_KEY,
     PLATFORM,
     PLATFORM_KEY,
@@ -38,6 +37,8 @@ from tests.services.wechatpay.host import (
     Host,
     Say,
     Seen,
+    assert_signed,
+    authorization_of,
     certificate,
     certificate_list,
     client_of,
@@ -78,20 +79,6 @@ def pair(*main: Say | Answering, backup: Say | Answering | None = None, **option
 @pytest.fixture
 def no_back_off(monkeypatch) -> None:
     monkeypatch.setattr(client_module, "_BACK_OFF", (0.01, 0.02))
-
-
-PAIRS = re.compile(r'([a-z_]+)="([^"]*)"')
-
-
-def authorization_of(seen: Seen) -> dict[str, str]:
-    return dict(PAIRS.findall(seen.headers["authorization"]))
-
-
-def assert_signed(seen: Seen) -> None:
-    fields = authorization_of(seen)
-    message = f"{seen.method}\n{seen.target}\n{fields['timestamp']}\n{fields['nonce_str']}\n".encode()
-    assert verifies(MERCHANT_KEY.public_key(), message + seen.body + b"\n", fields["signature"])
-    assert abs(time.time() - int(fields["timestamp"])) < 30
 
 
 # A call that succeeds
@@ -151,6 +138,49 @@ def test_what_json_cannot_hold_is_never_sent(value):
     with pair(signed()) as hosts, pytest.raises(ValueError, match="JSON compliant"):
         hosts.client.call("POST", ORDER, {"amount": value})
     assert hosts.seen == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"a": 0, "b": "", "c": False, "d": [], "e": {}},
+        {"a": "茶\uffff", "b": [{"c": ("x", 1.5)}]},
+    ],
+)
+def test_json_of_characters_up_to_ffff_can_be_sent(body):
+    assert is_sendable(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"a": None},
+        {"a": [1, {"b": None}]},
+        {"a": ("x", None)},
+        {"a": [[], None]},
+        {"a": "\U00010000"},
+        {"a": "🍵"},
+        {"a": "\U0010ffff"},
+        {"🍵": 1},
+        {"a": "\ud800"},
+        {"a": float("nan")},
+        {"a": float("-inf")},
+        {"a": object()},
+        {"a": b"bytes"},
+    ],
+)
+def test_null_characters_of_four_bytes_and_what_is_no_json_cannot(body):
+    assert not is_sendable(body)
+
+
+def test_what_contains_itself_cannot_be_sent():
+    body: dict[str, Any] = {}
+    body["a"] = [body]
+    assert not is_sendable(body)
+    for _ in range(100_000):
+        body = {"a": body}
+    assert not is_sendable(body)
 
 
 def test_a_204_has_no_data():
@@ -235,9 +265,10 @@ def test_another_status_is_not_believed_though_it_is_signed(status):
 
 
 def test_an_answer_that_was_only_accepted_is_unknown():
-    with pair(signed(202, b"{}"), backup=signed(202, b"{}")) as hosts, pytest.raises(ServerFault) as caught:
+    accepted = signed(202, b'{"status":"ACCEPTED"}')
+    with pair(accepted, backup=accepted) as hosts, pytest.raises(ServerFault) as caught:
         hosts.post()
-    assert caught.value.status == 202
+    assert (caught.value.status, caught.value.body) == (202, {"status": "ACCEPTED"})
 
 
 # Two hosts
@@ -366,7 +397,66 @@ def test_an_unsigned_refusal_is_told_as_unsigned(status, body):
         hosts.post()
     assert (caught.value.status, caught.value.signed) == (status, False)
     assert isinstance(caught.value.code, str)
+    assert caught.value.request_id == ""
     assert len(hosts.seen) == 1
+
+
+@pytest.mark.parametrize("answer", [Say, signed], ids=["unsigned", "signed"])
+def test_a_refusal_names_wechat_pays_request_id_where_there_is_one(answer):
+    no = answer(403, b'{"code":"NO_AUTH"}')
+    with pair(no) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post()
+    assert caught.value.request_id == ""
+    no.headers["Request-ID"] = "08F5-2"
+    with pair(no) as hosts, pytest.raises(ApiError) as caught:
+        hosts.post()
+    assert caught.value.request_id == "08F5-2"
+
+
+# Files
+
+
+def fetch(client: Client, url: str, before: bytes = b"") -> bytes:
+    """What a download appends to a file that begins with `before`."""
+    file = io.BytesIO(before)
+    file.seek(0, io.SEEK_END)
+    client.download(url, file, limit=1_000_000, timeout=5)
+    return file.getvalue().removeprefix(before)
+
+
+def test_a_file_is_asked_for_with_a_signature_and_by_no_serial():
+    with pair(Say(200, b"bytes")) as hosts:
+        assert fetch(hosts.client, hosts.main.url + "/file?token=a%2Fb", b"before") == b"bytes"
+        assert fetch(hosts.client, hosts.main.url + "/file") == b"bytes"
+    for seen, target in zip(hosts.seen, ("/file?token=a%2Fb", "/file"), strict=True):
+        assert (seen.method, seen.target, seen.body) == ("GET", target, b"")
+        assert not {"content-type", "wechatpay-serial"} & set(seen.headers)
+        assert_signed(seen)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 499])
+def test_a_refused_download_is_an_unsigned_no(status):
+    with pair(Say(status, b'{"code":"NO_AUTH"}')) as hosts, pytest.raises(ApiError) as caught:
+        fetch(hosts.client, hosts.main.url + "/file", b"before")
+    error = caught.value
+    assert (error.status, error.code, error.body, error.signed) == (status, "NO_AUTH", {"code": "NO_AUTH"}, False)
+    assert len(hosts.seen) == 1
+
+
+@pytest.mark.parametrize("status", [201, 302, 399, 500, 503])
+def test_any_other_download_is_a_fault(status):
+    with pair(Say(status, b'{"code":"X"}')) as hosts, pytest.raises(ServerFault) as caught:
+        fetch(hosts.client, hosts.main.url + "/file", b"before")
+    assert (caught.value.status, caught.value.body) == (status, {"code": "X"})
+    assert len(hosts.seen) == 1
+
+
+def test_of_a_long_refusal_only_the_beginning_is_read():
+    for length, body in ((MAX_ERROR, {"a": "x" * (MAX_ERROR - 8)}), (MAX_ERROR + 1, None)):
+        long = b'{"a":"' + b"x" * (length - 8) + b'"}'
+        with pair(Say(400, long)) as hosts, pytest.raises(ApiError) as caught:
+            fetch(hosts.client, hosts.main.url + "/file")
+        assert caught.value.body == body
 
 
 # Too many calls
@@ -391,6 +481,12 @@ def test_a_429_is_unknown_for_refunds_and_transfers_and_a_no_elsewhere(answer, m
         hosts.client.call(method, path, BODY if method == "POST" else None)
     assert caught.value.status == 429
     assert (len(hosts.main.seen), len(hosts.backup.seen)) == (2, 0), "one more try, on the same host"
+
+
+def test_what_a_429_said_is_kept(no_back_off):
+    with pair(signed(429, b'{"code":"FREQUENCY_LIMITED"}')) as hosts, pytest.raises(RateLimited) as caught:
+        hosts.post(REFUND)
+    assert caught.value.body == {"code": "FREQUENCY_LIMITED"}
 
 
 @pytest.mark.parametrize("path", [ORDER, REFUND])
@@ -531,10 +627,12 @@ def test_without_a_public_key_the_certificates_are_fetched_once_and_no_serial_is
     assert not [seen for seen in hosts.seen if "wechatpay-serial" in seen.headers]
     for seen in hosts.seen:
         assert_signed(seen)
+    assert (hosts.seen[0].method, hosts.seen[0].body) == ("GET", b"")
 
 
-def test_certificates_come_from_the_backup_when_the_main_host_fails():
-    with pair(Say(502, b""), backup=in_certificate_mode(), public_key=None) as hosts:
+@pytest.mark.parametrize("status", [500, 502])
+def test_certificates_come_from_the_backup_when_the_main_host_fails(status):
+    with pair(Say(status, b""), backup=in_certificate_mode(), public_key=None) as hosts:
         assert hosts.post().data == {"id": "true"}
     assert targets(hosts.backup) == ["/v3/certificates", ORDER]
 
@@ -585,7 +683,7 @@ def test_waiting_for_certificates_counts_for_the_calls_time():
 
 
 def test_encrypting_and_sending_share_one_deadline():
-    slow = in_certificate_mode(lambda _: certificates(after=0.7))
+    slow = in_certificate_mode(lambda _: certificates(after=0.4))
     started = time.monotonic()
     with pair(slow, signed(after=5), backup=signed(after=5), public_key=None, timeout=30) as hosts:
         deadline = started + 1.5

@@ -1,0 +1,97 @@
+"""What a run is made of: the function and the sandbox as processes, each on its core, and what is seen of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import CORES, answers, awaited, children, memory, running, server_command
+from sandbox.function import free_port, orders_command
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The function's worker at a moment: bytes, descriptors, threads; and seconds of processor time of all so far."""
+
+    at: float
+    pid: int
+    pss: int
+    rss: int
+    descriptors: int
+    threads: int
+    processor: float
+    sandbox: float
+    generator: float
+
+
+class World:
+    """A running function at `function`, and the control API of its sandbox at `control`."""
+
+    def __init__(self, function: str, control: str, env: dict[str, str], server: int, sandbox: int) -> None:
+        self.function = function
+        self.control = control
+        self.env = env
+        self._server, self._sandbox = server, sandbox
+
+    @property
+    def worker(self) -> int:
+        """The process that serves; gunicorn's master starts another one if it dies."""
+        return children(self._server)[0]
+
+    def reading(self) -> Reading:
+        pid = self.worker
+        proc = Path(f"/proc/{pid}")
+        sizes = memory(pid)
+        return Reading(
+            time.monotonic(),
+            pid,
+            sizes["Pss"],
+            sizes["Rss"],
+            len(os.listdir(proc / "fd")),  # noqa: PTH208 - names alone
+            len(os.listdir(proc / "task")),  # noqa: PTH208
+            _processor(pid),
+            _processor(self._sandbox),
+            time.process_time(),
+        )
+
+
+def _processor(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def world(folder: Path, database_url: str) -> Iterator[World]:
+    """The sandbox and the function beside it, on a new order database; both end with the block.
+
+    Their output is in `folder`. Raises RuntimeError when one does not start.
+    """
+    os.sched_setaffinity(0, {CORES[-1]})
+    address = f"127.0.0.1:{free_port(0)}"
+    ports = ["--port", "0", "--backup-port", "0", "--https-port", "0"]
+    command = [sys.executable, "-m", "sandbox", *ports, "--no-limits", "--state", str(folder)]
+    with running([*command, "--function", f"http://{address}"], CORES[-1:], folder / "sandbox.log") as sandbox:
+        awaited(lambda: "function's variables" in (folder / "sandbox.log").read_text(), sandbox, "the sandbox")
+        # The backup host has the control API too, and stays up while faults close the main one.
+        control = _named(folder / "sandbox.log", "WeChat Pay, backup host")
+        # JSON lines of 60,000 requests are nobody's; warnings tell what went wrong.
+        env = _variables(folder / "function.env") | {"orderDatabaseUrl": database_url, "logLevel": "warning"}
+        orders_command(env, "init-db")
+        with running(server_command(address), CORES[:1], folder / "function.log", env) as server:
+            awaited(lambda: answers(f"http://{address}/healthz"), server, "the function")
+            yield World(f"http://{address}", control, env, server.pid, sandbox.pid)
+
+
+def _named(log: Path, what: str) -> str:
+    return next(line.split()[-1] for line in log.read_text().splitlines() if what in line)
+
+
+def _variables(file: Path) -> dict[str, str]:
+    """Variables as a shell reads them."""
+    return dict(word.split("=", 1) for word in shlex.split(file.read_text()))

@@ -1,0 +1,204 @@
+"""Load and soak: `nice -n -10 python -m bench.soak [--minutes 30] [--folder DIR] [--json FILE] [--write docs]`.
+
+The function (gunicorn, by scf_bootstrap's command, with an order database) has one core for itself; the sandbox and
+this generator, each a process, share another one. In turn:
+
+    capacity   a closed loop with more and more clients: how many arrivals a second the function serves at most
+    soak       an open loop at 70 % of it: orders, queries, refunds, payments and their callbacks, forged callbacks, bad
+               input, clients that vanish; one call of WeChat Pay in a hundred is spoilt, each kind of fault in turn
+    storm      an open loop of orders and queries at five times the capacity, while callbacks go on
+    recovery   70 % again: how long until answers are as quick as before
+    books      all told, and reconciled: is everything kept that was acknowledged, does every state agree
+
+It ends with 1 if a check fails. `--seconds 60` is the short form: all of it in about that time, without judging times,
+for machines that do other things as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.callbacks import database
+from bench.load import figures, report
+from bench.load.books import Books
+from bench.load.client import Client
+from bench.load.figures import Run
+from bench.load.traffic import MIX, STORM, Traffic, every
+from bench.load.watch import Watch
+from bench.load.world import World, world
+
+OVER = 5  # times the capacity
+PLACES = 64  # for callers, in the function
+PATIENCE = 420.0  # seconds for reconcile to find out what is not settled
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds of each phase; `slow` is what WeChat Pay takes for an answer in the storm besides.
+
+    `judged` says whether times and memory are.
+    """
+
+    levels: tuple[int, ...]
+    level: float
+    soak: float
+    share: float
+    storm: float
+    recovery: float
+    timer: float
+    warm_up: float
+    slow: float
+    judged: bool
+
+    @classmethod
+    def long(cls, minutes: float) -> Plan:
+        warm_up = min(180.0, minutes * 20)
+        return cls((4, 8, 16, 32), 20, minutes * 60, 0.7, 25, 15, 10, warm_up, 0, judged=True)
+
+    @classmethod
+    def short(cls, seconds: float) -> Plan:
+        """Half the capacity, because what others do on the machine takes from it; and a storm that its speed does not
+        decide: orders fill all places while they wait for WeChat Pay.
+        """
+        tenth = seconds / 10
+        return cls((4, 16), tenth / 2, 6 * tenth, 0.5, tenth, tenth, 5, tenth, 1, judged=False)
+
+
+async def measure(it: World, plan: Plan, url: str) -> Run:
+    client, control = Client(it.function), Client(it.control)
+    traffic = Traffic(it, client, control)
+    watch = Watch(traffic.at_control)
+    run = Run(traffic.outcomes, watch, traffic)
+    looking = asyncio.create_task(every(1.0, watch.look))
+    reading = asyncio.create_task(every(1.0, lambda: _read(it, run)))
+    timer = asyncio.create_task(every(plan.timer, traffic.reconcile))
+    try:
+        await _capacity(traffic, plan, run)
+        await _soak(traffic, watch, plan, run)
+        await _storm(traffic, plan, run)
+        timer.cancel()
+        await _quiet(traffic, client, it, run)
+        await _balance(traffic, watch, Books(url), run)
+        for task in (looking, reading):  # what went wrong there is told here
+            if task.done():
+                task.result()
+    finally:
+        for task in (timer, looking, reading):
+            task.cancel()
+        client.close()
+        control.close()
+    return run
+
+
+async def _read(it: World, run: Run) -> None:
+    run.readings.append(it.reading())
+
+
+async def _capacity(traffic: Traffic, plan: Plan, run: Run) -> None:
+    traffic.paying, traffic.hints, traffic.phase = 1.0, False, "capacity"
+    for clients in plan.levels:
+        run.levels[clients] = await traffic.closed_loop(clients, plan.level, MIX)
+    await traffic.settle()
+
+
+async def _soak(traffic: Traffic, watch: Watch, plan: Plan, run: Run) -> None:
+    traffic.paying, traffic.hints, traffic.phase = 2.0, True, "soak"
+    await watch.begin()
+    run.begin("soak")
+    run.lags["soak"] = await traffic.at_rate(plan.share * run.capacity, plan.soak, MIX)
+    run.end("soak")
+    await traffic.settle()
+    await watch.end()
+
+
+async def _storm(traffic: Traffic, plan: Plan, run: Run) -> None:
+    """Between two calm phases, which are the same but for what came before them."""
+    traffic.hints = False
+    for phase, rate, seconds, mix in (
+        ("before", plan.share, plan.recovery, MIX),
+        ("storm", OVER, plan.storm, STORM),
+        ("recovery", plan.share, plan.recovery, MIX),
+    ):
+        traffic.phase = phase
+        slow = plan.slow if phase == "storm" else 0
+        if slow:
+            await traffic.at_control("POST", "/sandbox/faults", {"kind": "latency", "seconds": slow})
+        run.begin(phase)
+        # Twice of what can be answered while WeChat Pay is that slow, or so many times the capacity.
+        run.lags[phase] = await traffic.at_rate(2 * PLACES / slow if slow else rate * run.capacity, seconds, mix)
+        run.end(phase)
+        if slow:
+            await traffic.at_control("DELETE", "/sandbox/faults")
+    await traffic.settle()
+
+
+async def _quiet(traffic: Traffic, client: Client, it: World, run: Run) -> None:
+    """What the worker holds once nobody asks any more."""
+    traffic.phase = "quiet"
+    client.close()
+    await asyncio.sleep(2)
+    run.quiet = it.reading()
+
+
+async def _balance(traffic: Traffic, watch: Watch, books: Books, run: Run) -> None:
+    """Reconcile as a timer does until both sides agree, or for `PATIENCE`."""
+    began = time.monotonic()
+    traffic.phase = "books"
+    while True:
+        run.reconciled.append(await traffic.reconcile())
+        orders, refunds = [await traffic.at_control("GET", f"/sandbox/{what}") for what in ("orders", "refunds")]
+        run.differences = books.differences(orders, refunds)
+        if not run.differences or time.monotonic() - began > PATIENCE:
+            break
+        await asyncio.sleep(5)
+    await watch.look()
+    run.settled_in = time.monotonic() - began
+    run.orders, run.refunds = orders, refunds
+    run.missing, run.invented = books.missing(watch.deliveries), books.invented()
+    run.incidents = books.incidents()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").partition("\n\n")[0])
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=30, help="of the soak")
+    length.add_argument("--seconds", type=float, help="of everything, in the short form")
+    parser.add_argument("--folder", type=Path, help="where the SQLite file is for the run, instead of the system's own")
+    parser.add_argument("--database", help="URL of any database of a PostgreSQL server, instead of SQLite")
+    parser.add_argument("--json", type=Path, help="where all figures go, and beside it the function's log")
+    parser.add_argument("--write", type=Path, metavar="docs", help="folder whose soak.md and images get the figures")
+    options = parser.parse_args()
+    plan = Plan.short(options.seconds) if options.seconds else Plan.long(options.minutes)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-", dir=options.folder)))
+        url = f"sqlite:///{folder / 'orders.sqlite3'}"
+        if options.database:
+            url = stack.enter_context(database(options.database, "soak"))
+        it = stack.enter_context(world(folder, url))
+        run = asyncio.run(measure(it, plan, url))
+        log = (folder / "function.log").read_text()
+    found = figures.figures(run, plan.warm_up, "PostgreSQL" if options.database else "SQLite")
+    print(report.table(found))
+    failed = figures.failures(run, found, log, judged=plan.judged)
+    for line in failed:
+        print(f"FAILED: {line}")
+    if options.json:
+        options.json.write_text(json.dumps({**found, "failed": failed}, indent=1) + "\n")
+        options.json.with_suffix(".log").write_text(log)
+    if options.write:
+        report.write(options.write, run, found)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,48 @@
+// What the page says, in the reader's language.
+
+import { speaker } from '../pc-cashier/words.js';
+
+export const t = speaker({
+  en: {
+    title: 'Pay with WeChat',
+    pay: 'Pay with WeChat',
+    again: 'Pay again',
+    check: 'I have paid',
+    cancel: 'Cancel the order',
+    number: 'Order {number}',
+    placing: 'Placing the order…',
+    leaving: 'Opening WeChat…',
+    asked: 'Have you paid in WeChat?',
+    asking: 'Asking WeChat Pay…',
+    notYet: 'WeChat Pay knows of no payment yet. Wait a moment and ask again, or pay again: it stays one order.',
+    notYetElsewhere: 'WeChat Pay knows of no payment yet. Ask again, or pay in the browser where you ordered.',
+    closing: 'Cancelling the order…',
+    over: 'The order is closed. Nothing was charged.',
+    gone: 'This order is not known here.',
+    paid: 'Paid: {amount}',
+    refunded: 'Paid, and refunded since: {amount}',
+    unknown: 'It is not known yet whether the order was placed. Try again: it stays the same order.',
+    inWechat: 'This page is for browsers outside WeChat. Inside WeChat, pay on the official account page.',
+  },
+  zh: {
+    title: '微信支付',
+    pay: '微信支付',
+    again: '重新支付',
+    check: '我已支付',
+    cancel: '取消订单',
+    number: '订单 {number}',
+    placing: '正在下单…',
+    leaving: '正在打开微信…',
+    asked: '您是否已在微信中完成支付？',
+    asking: '正在查询支付结果…',
+    notYet: '尚未查到支付结果。请稍后再查，或重新支付（仍是同一笔订单）。',
+    notYetElsewhere: '尚未查到支付结果。请稍后再查，或回到下单时所用的浏览器继续支付。',
+    closing: '正在取消订单…',
+    over: '订单已关闭，未扣款。',
+    gone: '查不到这笔订单。',
+    paid: '支付成功：{amount}',
+    refunded: '已支付，之后有退款：{amount}',
+    unknown: '下单结果未知，请重试，仍是同一笔订单。',
+    inWechat: '本页面用于微信以外的浏览器。在微信内请使用公众号支付页面。',
+  },
+});

@@ -1,0 +1,39 @@
+"""bench.soak in its short form: under load, faults and a storm nothing is lost and everything is explained."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PAGE = (ROOT / "docs" / "soak.md").read_text()
+
+
+def shown(option: str) -> list[str]:
+    """The command of the page that has this option, with this interpreter."""
+    (line,) = re.findall(rf"^(?:nice -n -10 )?\.venv/bin/python (-m bench\.soak .*{option}.*?)(?: +#.*)?$", PAGE, re.M)
+    return [sys.executable, *shlex.split(line)]
+
+
+def test_a_minute_of_load_faults_and_overload_loses_nothing(tmp_path: Path):
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no /dev/shm: the disk of a machine that does other things may stand still for seconds")
+    figures = tmp_path / "figures.json"
+    command = [*shown("--seconds 60"), "--json", str(figures)]
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr[-3000:]}"
+    found = json.loads(figures.read_text())
+    assert found["storm"]["refused"] > 0
+    assert found["storm"]["callbacks"] > 0
+    assert found["books"]["acknowledged"] > 0
+    assert found["books"]["missing"] == found["books"]["differences"] == found["books"]["invented"] == 0
+
+
+def test_the_long_form_is_a_command_too():
+    run = subprocess.run([*shown("--write docs"), "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--folder" in run.stdout

@@ -1,0 +1,172 @@
+"""Who computes: one at a time, nobody while he waits, and nobody is held up for long by one who hangs."""
+
+import threading
+import time
+
+import pytest
+
+from utils import processor
+
+LONG = 30.0
+
+
+class Someone:
+    """A thread that computes until it is told to wait, and then until it is told to end."""
+
+    def __init__(self, name: str, told: list[str], *, first: bool = False) -> None:
+        self.wait, self.go_on, self.end = threading.Event(), threading.Event(), threading.Event()
+        self._name, self._told = name, told
+        self._how = {"first": True} if first else {}
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
+
+    def _live(self) -> None:
+        with processor.computing(**self._how):
+            self._told.append(f"{self._name} begins")
+            assert self.wait.wait(LONG)
+            with processor.waiting(**self._how):
+                assert self.go_on.wait(LONG)
+            self._told.append(f"{self._name} goes on")
+            assert self.end.wait(LONG)
+
+    def let_go(self) -> None:
+        for event in (self.wait, self.go_on, self.end):
+            event.set()
+
+    def finish(self) -> None:
+        self.let_go()
+        self.thread.join(LONG)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(processor, "PATIENCE", LONG)
+
+
+def until(condition) -> None:
+    give_up = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+
+
+def queue() -> int:
+    return len(processor._turns._first) + len(processor._turns._others)
+
+
+def lined_up(name: str, told: list[str], *, first: bool = False) -> Someone:
+    before = queue()
+    someone = Someone(name, told, first=first)
+    until(lambda: queue() == before + 1)
+    return someone
+
+
+def test_one_at_a_time_in_order_and_the_first_before_all_others():
+    told: list[str] = []
+    one = Someone("one", told)
+    until(lambda: told == ["one begins"])
+    two, three = lined_up("two", told), lined_up("three", told)
+    loop = lined_up("loop", told, first=True)
+    for someone in (loop, two, three, one):
+        someone.let_go()
+    for someone in (one, loop, two, three):
+        someone.thread.join(LONG)
+    assert [one for one in told if "begins" in one] == ["one begins", "loop begins", "two begins", "three begins"]
+
+
+def test_who_waits_lets_the_next_one_on_and_queues_again():
+    told: list[str] = []
+    one = Someone("one", told)
+    until(lambda: told == ["one begins"])
+    two = lined_up("two", told)
+    one.wait.set()
+    until(lambda: told == ["one begins", "two begins"])
+    one.go_on.set()
+    until(lambda: queue() == 1)
+    assert told == ["one begins", "two begins"], "it is not its turn"
+    two.wait.set()
+    until(lambda: told == ["one begins", "two begins", "one goes on"])
+    one.finish()
+    two.finish()
+    assert told == ["one begins", "two begins", "one goes on", "two goes on"]
+
+
+def test_who_goes_first_does_so_after_waiting_too():
+    told: list[str] = []
+    loop = Someone("loop", told, first=True)
+    until(lambda: told == ["loop begins"])
+    one = lined_up("one", told)
+    loop.wait.set()
+    until(lambda: told == ["loop begins", "one begins"])
+    two = lined_up("two", told)
+    loop.go_on.set()
+    until(lambda: queue() == 2)
+    one.wait.set()
+    until(lambda: "loop goes on" in told)
+    assert told == ["loop begins", "one begins", "loop goes on"], "and not two, who came before"
+    for someone in (loop, one, two):
+        someone.let_go()
+    for someone in (loop, one, two):
+        someone.thread.join(LONG)
+    free()
+
+
+def test_who_has_waited_queues_behind_those_who_came_meanwhile():
+    told: list[str] = []
+    one = Someone("one", told)
+    until(lambda: told == ["one begins"])
+    two, three = lined_up("two", told), lined_up("three", told)
+    one.wait.set()
+    until(lambda: "two begins" in told)
+    one.go_on.set()
+    until(lambda: queue() == 2)
+    two.let_go()
+    until(lambda: "three begins" in told)
+    three.let_go()
+    one.let_go()
+    for someone in (one, two, three):
+        someone.thread.join(LONG)
+    assert told[:3] == ["one begins", "two begins", "three begins"]
+    free()
+
+
+def test_who_hangs_holds_nobody_up_for_ever(monkeypatch):
+    told: list[str] = []
+    hangs = Someone("hangs", told)
+    until(lambda: told == ["hangs begins"])
+    monkeypatch.setattr(processor, "PATIENCE", 0.01)
+    other = Someone("other", told)
+    other.finish()
+    assert told == ["hangs begins", "other begins", "other goes on"]
+    assert not other.thread.is_alive()
+    hangs.finish()
+    free()
+
+
+def test_a_turn_within_a_turn_is_the_same_one():
+    with processor.computing():
+        with processor.computing(), processor.waiting():
+            free()
+        assert processor._turns._taken
+    free()
+
+
+def test_who_had_no_turn_waits_for_none():
+    with processor.computing(), processor.waiting(), processor.waiting():
+        free()
+    free()
+
+
+def test_the_turn_ends_with_an_error_too():
+    with pytest.raises(ValueError, match="here"), processor.computing():
+        raise ValueError("here")
+    free()
+    with pytest.raises(ValueError, match="there"), processor.computing(), processor.waiting():
+        raise ValueError("there")
+    free()
+
+
+def free() -> None:
+    """Nobody computes or waits to."""
+    assert not processor._turns._taken
+    assert queue() == 0

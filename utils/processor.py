@@ -1,0 +1,56 @@
+"""Who computes: one thread of the function at a time, in the order in which they came.
+
+Python runs one thread at a time anyway, but whichever of those that want to, for up to 5 ms, and asks anew after every
+system call: among 64 threads with work to do the server's loop would get its turn some times a second. So a thread that
+has work to do queues for it here, and whoever waits for something else lets the others on in the meantime.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from utils.turns import Turns
+
+# Seconds after which a thread goes on without its turn: whoever has it may be waiting where nobody has thought of it.
+PATIENCE = 1.0
+
+
+class _Thread(threading.local):
+    has_turn = False
+
+
+_turns = Turns()
+_thread = _Thread()
+
+
+@contextmanager
+def computing(*, first: bool = False) -> Iterator[None]:
+    """In one's turn, which a thread that has it keeps; `first` goes before all others."""
+    if _thread.has_turn:
+        yield
+        return
+    _thread.has_turn = _turns.acquire(PATIENCE, first=first)
+    try:
+        yield
+    finally:
+        _leave()
+
+
+@contextmanager
+def waiting(*, first: bool = False) -> Iterator[None]:
+    """The others' turn, until this thread goes on: at once if it had none, `first` before all others."""
+    had_turn = _thread.has_turn
+    _leave()
+    try:
+        yield
+    finally:
+        if had_turn:
+            _thread.has_turn = _turns.acquire(PATIENCE, first=first)
+
+
+def _leave() -> None:
+    if _thread.has_turn:
+        _thread.has_turn = False
+        _turns.release()
