@@ -131,10 +131,11 @@ class Listener:
     def _drop(self, concerned: Callable[[_Line], bool]) -> None:
         me = threading.get_ident()
         with self._lock:
-            # The one that asked for it still gets its answer.
-            lines = [line for line in self._lines if concerned(line) and line.thread != me]
-        for line in lines:
-            line.drop()
+            # Under the lock, as where TLS begins: in between the line's socket is a detached one. The one that asked
+            # for it still gets its answer.
+            for line in self._lines:
+                if concerned(line) and line.thread != me:
+                    line.drop()
 
     def _accept_from(self, listening: socket.socket) -> None:
         while True:

@@ -618,3 +618,12 @@ def test_closing_ends_tls_connections(credentials: Credentials) -> None:
             assert connection.recv(1) == b""
         with contextlib.suppress(ConnectionResetError):
             assert idle.recv(1) == b""
+
+
+def test_closing_ends_connections_on_which_tls_just_begins(credentials: Credentials) -> None:
+    for _ in range(5):
+        with Sandbox(credentials=credentials) as box:
+            begun = [plain(box, "https") for _ in range(40)]
+        for connection in begun:
+            with connection, contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
