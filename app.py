@@ -29,7 +29,7 @@ from services.strategies.gateway_strategy import GatewayStrategy
 from services.strategies.sdk_strategy import SdkStrategy
 from services.wechatpay.client import Client
 from services.wechatpay.signer import Signer
-from services.wechatpay.transport import BaseAdapter, Transport
+from services.wechatpay.transport import Network, Transport
 from utils import logs
 from utils.cloudbase_auth import FETCH_TIMEOUT, KEY_SET, CallerPolicy, TokenVerifier
 
@@ -48,7 +48,7 @@ log = logging.getLogger("pay.start")
 def create_app(
     settings: Settings | None = None,
     *,
-    transport: BaseAdapter | None = None,
+    transport: Network | None = None,
     order_service: OrderService | None = None,
 ) -> Flask:
     """Build the application; it starts with missing or broken settings too, and says so in one log line.
@@ -109,12 +109,12 @@ def create_app(
 
 
 def _services(
-    settings: Settings, adapter: BaseAdapter | None, orders: OrderService
+    settings: Settings, network: Network | None, orders: OrderService
 ) -> tuple[PayService | None, OrderDesk | None]:
     """What is built on the credentials: neither without them, no desk without an order database."""
     if settings.lacking(CREDENTIALS) or settings.private_key is None or settings.api_v3_key is None:
         return None, None
-    client = _client(settings, Transport(adapter), settings.private_key, settings.api_v3_key)
+    client = _client(settings, Transport(network), settings.private_key, settings.api_v3_key)
     direct = SdkStrategy(client.keys, settings.api_v3_key)
     forwarded = GatewayStrategy(
         settings.api_v3_key,
@@ -188,7 +188,7 @@ def _callbacks(settings: Settings) -> dict[str, tuple[str, str]]:
 
 def _diagnosis(
     settings: Settings,
-    adapter: BaseAdapter | None,
+    network: Network | None,
     orders: OrderService,
     *,
     certificate: tuple[str, str] | None,
@@ -206,7 +206,7 @@ def _diagnosis(
     subject = examination.Subject(settings, ALL_NEEDS, own_rights, certificate, env_file, online)
     report = Report([Finding(*row) for row in examination.examine(subject)], *examination.scope(subject))
     if online:
-        case = _case(settings, adapter, examination.is_center)
+        case = _case(settings, network, examination.is_center)
         merchant.examine(case, report)
         callbacks.tokens(case, report)
         callbacks.examine(case, report)
@@ -217,7 +217,7 @@ def _diagnosis(
     return report
 
 
-def _case(settings: Settings, adapter: BaseAdapter | None, is_center: Callable[[str], bool]) -> Case:
+def _case(settings: Settings, network: Network | None, is_center: Callable[[str], bool]) -> Case:
     """The settings as those see them who ask WeChat Pay and the callback addresses."""
     from services.doctor.report import Case  # noqa: PLC0415 - as above
 
@@ -242,7 +242,7 @@ def _case(settings: Settings, adapter: BaseAdapter | None, is_center: Callable[[
         forwarded=frozenset(name for name, (_, url) in places.items() if is_center(url)),
         token_keys=f"{settings.cloudbase_auth_url}{KEY_SET}" if settings.cloudbase_env_id else "",
         user_agent=f"{USER_AGENT} doctor",
-        adapter=adapter,
+        network=network,
     )
 
 

@@ -25,7 +25,7 @@ from werkzeug.serving import make_server
 from app import create_app
 from config.settings import Settings
 from services.order_service import OrderService
-from services.wechatpay.transport import BaseAdapter
+from services.wechatpay.transport import Network
 
 ROOT = Path(__file__).resolve().parent.parent
 OPENID = "oTESTuser00000000000000000001"
@@ -148,7 +148,7 @@ def gunicorn(
 
 @contextmanager
 def in_process(
-    env: Mapping[str, str], order_service: OrderService | None = None, transport: BaseAdapter | None = None
+    env: Mapping[str, str], order_service: OrderService | None = None, transport: Network | None = None
 ) -> Iterator[Function]:
     """The same application on a threaded server in this process, for an order service or network that a test holds."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -146,7 +146,7 @@ def the_environment_is_read_by_config_alone(module: str, tree: ast.Module) -> It
         yield f"{module}:{line} uses {name}"
 
 
-def requests_has_one_door(module: str, tree: ast.Module) -> Iterator[str]:
+def the_network_has_one_door(module: str, tree: ast.Module) -> Iterator[str]:
     if module == "services.wechatpay.transport":
         return
     if module == "services.wechatpay.wire":  # reads what came in by the door, with http.client's own reader
@@ -216,7 +216,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     flask_stays_in_front: RUNTIME,
     # sandbox, bench, examples and tests are programs of their own, with their own settings and HTTP.
     the_environment_is_read_by_config_alone: RUNTIME,
-    requests_has_one_door: RUNTIME,
+    the_network_has_one_door: RUNTIME,
     sql_stays_with_the_orders: RUNTIME,
     outside_and_function_are_strangers: (*RUNTIME, *OUTSIDE),
     controllers_catch_nothing: RUNTIME,
@@ -287,10 +287,11 @@ PLANTED = {
     "by getenv": (the_environment_is_read_by_config_alone, "app", "import os\nos.getenv('a')"),
     "by name": (the_environment_is_read_by_config_alone, "utils.x", "from os import environ"),
     "by another name": (the_environment_is_read_by_config_alone, "utils.x", "import os as system"),
-    "a second importer of requests": (requests_has_one_door, "services.wechatpay.client", "import requests"),
-    "by urllib": (requests_has_one_door, "utils.x", "from urllib.request import urlopen"),
-    "by urllib as a package": (requests_has_one_door, "utils.x", "from urllib import request"),
-    "by http.client": (requests_has_one_door, "utils.x", "import http.client"),
+    "a second importer of urllib3": (the_network_has_one_door, "services.wechatpay.client", "import urllib3"),
+    "by requests": (the_network_has_one_door, "services.wechatpay.client", "import requests"),
+    "by urllib": (the_network_has_one_door, "utils.x", "from urllib.request import urlopen"),
+    "by urllib as a package": (the_network_has_one_door, "utils.x", "from urllib import request"),
+    "by http.client": (the_network_has_one_door, "utils.x", "import http.client"),
     "a controller speaks SQL": (sql_stays_with_the_orders, "controllers.x", "from sqlalchemy import select"),
     "routes load a driver": (sql_stays_with_the_orders, "routes.x", "def f():\n    import psycopg"),
     "a service stands on the orders": (sql_stays_with_the_orders, "services.x", "from services.orders import states"),
@@ -346,9 +347,9 @@ ALLOWED = {
         "controllers.x",
         "from services.pay_service import PayService\nfrom utils import logs\nimport flask",
     ),
-    "transport uses requests": (
+    "transport uses urllib3": (
         "services.wechatpay.transport",
-        "import requests\nfrom services.wechatpay.errors import TimedOut",
+        "import urllib3\nfrom services.wechatpay.errors import TimedOut",
     ),
     "config reads the environment": ("config.settings", "import os\nfrom config import pem\nos.environ"),
     "an example derives an order service": ("examples.x", "from services.order_service import OrderService"),
@@ -393,8 +394,8 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_what_few_functions_need_is_not_loaded_at_start():
     loaded = loaded_by("import app")
-    assert {"flask", "requests", "cryptography", "marshmallow"} <= loaded
-    assert loaded.isdisjoint({"jwt", "sqlalchemy", "sandbox", "tests", "pytest"})
+    assert {"flask", "urllib3", "cryptography", "marshmallow"} <= loaded
+    assert loaded.isdisjoint({"jwt", "requests", "sqlalchemy", "sandbox", "tests", "pytest"})
 
 
 def test_a_module_that_is_loaded_at_start_would_be_seen():

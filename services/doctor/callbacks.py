@@ -21,7 +21,7 @@ _TOLD_NOTHING = "WeChat Pay's reports do not reach this function: what is paid o
 
 def examine(case: Case, report: Report) -> None:
     """Ask every callback address for proof, the Integration Center's, which nothing of ours answers, for a sign."""
-    transport = Transport(case.adapter)
+    transport = Transport(case.network)
     # What a wrong key proves would only be a second finding about it.
     is_wrong = any((finding.level, finding.variable) == (ERROR, "apiV3Key") for finding in report.findings)
     for name, (kind, url) in case.callbacks.items():
@@ -40,7 +40,7 @@ def tokens(case: Case, report: Report) -> None:
     fix = "Copy the environment's id from the CloudBase console → Environment Overview; leave cloudbaseAuthUrl out."
     why = "No token can be verified: what needs a verified identity is answered 503."
     try:
-        answer = Transport(case.adapter).send("GET", case.token_keys, b"", lambda _: _headers(case), timeout=PATIENCE)
+        answer = Transport(case.network).send("GET", case.token_keys, b"", lambda _: _headers(case), timeout=PATIENCE)
     except OutcomeUnknown as error:
         what, remedy = trouble(error)
         report.error("cloudbaseEnvId", f"names an environment whose keys cannot be had: {what}", why, f"{remedy} {fix}")

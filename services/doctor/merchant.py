@@ -59,7 +59,7 @@ def examine(case: Case, report: Report) -> None:
     if case.client is None:
         report.not_checked.append(f"signature, keys and AppIDs: set first {', '.join(case.lacking)}")
         return
-    transport = Recording(case.adapter)
+    transport = Recording(case.network)
     client = case.client(transport, host)
     if _signature(case, client, transport, report):
         if case.has_public_key:
@@ -72,7 +72,7 @@ def examine(case: Case, report: Report) -> None:
 
 def _hosts(case: Case, report: Report) -> tuple[str, float | None] | None:
     """Ask every host for its time; returns the first one that answers, and by how much this clock is ahead of it."""
-    transport, found = Transport(case.adapter), None
+    transport, found = Transport(case.network), None
     for name, host in case.hosts.items():
         began, started = time.time(), time.monotonic()
         try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from services.wechatpay.client import Client
 from services.wechatpay.errors import WechatPayError
-from services.wechatpay.transport import Answer, BaseAdapter, Transport
+from services.wechatpay.transport import Answer, Network, Transport
 
 ERROR, WARNING = "error", "warning"
 CLOCK = "clock"  # stands for a variable where the machine's own time is wrong
@@ -50,7 +50,7 @@ class Case:
     `client(transport, host)` calls WeChat Pay at one host; it is None while `lacking` names what is missing or broken.
     `hosts` are base URLs by the variable that holds them, `app_ids` AppIDs likewise; `callbacks` are kind and address,
     of which those named in `forwarded` are the Integration Center's. `token_keys` is where the keys are that verify
-    callers' tokens, "" where none are. `adapter` replaces the network.
+    callers' tokens, "" where none are. `network` replaces the true one.
     """
 
     client: Callable[[Transport, str], Client] | None
@@ -65,7 +65,7 @@ class Case:
     forwarded: frozenset[str]
     token_keys: str
     user_agent: str
-    adapter: BaseAdapter | None = None
+    network: Network | None = None
 
 
 class Recording(Transport):

@@ -1,8 +1,8 @@
-"""The one module that opens connections to WeChat Pay and to the keys of tokens, and the only importer of `requests`.
+"""The one module that opens connections to WeChat Pay and to the keys of tokens, and the only importer of `urllib3`.
 
-Connections are pooled by an adapter of our own below `requests.Session`, of which nothing is wanted: no cookies, no
-redirects, no proxy or netrc look-ups. A whole answer has one deadline, whatever the pace at which it drips in, and
-looking up the host's name has one too. A connection on which anything is in doubt is not used again.
+Its pools do what is wanted and no more: no cookies, no redirects, no proxy or netrc look-ups. A whole answer has one
+deadline, whatever the pace at which it drips in, and looking up the host's name has one too. A connection on which
+anything is in doubt is not used again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from concurrent.futures import TimeoutError as NotInTime
 from contextlib import closing
 from functools import cache, cached_property
 from ssl import SSLContext
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
-import requests
+import certifi
 import urllib3
-from requests.adapters import BaseAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
@@ -32,8 +30,6 @@ from services.wechatpay.wire import Response
 from utils import processor
 from utils.texts import Message
 
-__all__ = ["Answer", "BaseAdapter", "Transport"]
-
 CONNECT_TIMEOUT = 2.0
 SHARED_LOOK_UP = 1.0  # seconds
 # WeChat Pay closes connections that are idle for 8 s (Keep-Alive: timeout=8, [4013053249]);
@@ -41,7 +37,6 @@ SHARED_LOOK_UP = 1.0  # seconds
 IDLE_LIMIT = 7.0
 # The largest documented answers take tens of kilobytes, and 64 threads may read one each in 256 MB.
 MAX_BODY = 1024 * 1024
-_TIMEOUTS = (urllib3.exceptions.TimeoutError, TimeoutError)
 _LATE = "no whole answer from WeChat Pay within {seconds:.1f} s"
 
 
@@ -56,11 +51,29 @@ class Answer(NamedTuple):
         return f"Answer(status={self.status})"  # the body may name people
 
 
-class Transport:
-    """Sends one request, once. `adapter` replaces the network (any `requests` adapter)."""
+class Network(Protocol):
+    """The part of a `urllib3.PoolManager` that is used here: an answer whose body is unread, or urllib3's errors."""
 
-    def __init__(self, adapter: BaseAdapter | None = None, *, connections: int = 64) -> None:
-        self._adapter = adapter or _Adapter(connections)
+    def urlopen(
+        self, method: str, url: str, *, body: bytes | None, headers: Mapping[str, str], timeout: Any, **options: Any
+    ) -> urllib3.BaseHTTPResponse: ...
+
+
+class Transport:
+    """Sends one request, once, by `network` or over the true one."""
+
+    def __init__(self, network: Network | None = None, *, connections: int = 64) -> None:
+        self._given = network
+        self._connections = connections
+
+    @cached_property
+    def _network(self) -> Network:
+        """Made when first used: what starts need not wait for it."""
+        if self._given is not None:
+            return self._given
+        pools = urllib3.PoolManager(4, maxsize=self._connections, cert_reqs="CERT_REQUIRED", ssl_context=_context())
+        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return pools
 
     def send(
         self,
@@ -114,25 +127,38 @@ class Transport:
     ) -> tuple[int, Mapping[str, str]]:
         if timeout <= 0:  # what was left when it was looked at can be gone by now
             raise TimedOut(Message(_LATE, seconds=0.0))
-        limit: Any = urllib3.Timeout(total=timeout, connect=CONNECT_TIMEOUT)
+        length = {"Content-Length": str(len(body))} if body else {}
         try:
-            request = requests.PreparedRequest()
-            request.method, request.url, request.body = method, parse_url(url).url, body or None
-            length = {"Content-Length": str(len(body))} if body else {}
-            request.headers = headers_for(request.path_url) | length  # type: ignore[assignment]
-            response = self._adapter.send(request, stream=True, timeout=limit)
-            with closing(response.raw):
-                _copy(response.raw, file, most)
-            return response.status_code, response.headers
-        except (requests.Timeout, *_TIMEOUTS) as error:
+            parsed = parse_url(url)
+            response = self._network.urlopen(
+                method,
+                parsed.url,
+                body=body or None,
+                headers=headers_for(parsed.request_uri) | length,
+                timeout=urllib3.Timeout(total=timeout, connect=CONNECT_TIMEOUT),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            with closing(response):
+                _copy(response, file, most)
+            return response.status, response.headers
+        except urllib3.exceptions.NewConnectionError as error:  # by its family a time-out
+            raise _unreachable(error) from error
+        except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TimedOut(Message(_LATE, seconds=timeout)) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(Message("no answer from WeChat Pay ({reason})", reason=type(error).__name__)) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _unreachable(error) from error
 
 
-def _copy(raw: urllib3.HTTPResponse, file: BinaryIO, most: int) -> None:
+def _unreachable(error: Exception) -> Unreachable:
+    return Unreachable(Message("no answer from WeChat Pay ({reason})", reason=type(error).__name__))
+
+
+def _copy(answer: urllib3.BaseHTTPResponse, file: BinaryIO, most: int) -> None:
     size = 0
-    while chunk := raw.read1(65536, decode_content=False):
+    while chunk := answer.read1(65536, decode_content=False):
         size += len(chunk)
         if size > most:
             raise Unreachable(Message("WeChat Pay's answer exceeds {most} bytes", most=most))
@@ -206,6 +232,8 @@ def _connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.
         addresses = _names.addresses(name, connection.port, timeout)
     except NotInTime as error:
         raise urllib3.exceptions.ConnectTimeoutError(connection, f"{name} was not looked up in time") from error
+    except OSError as error:
+        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error  # type: ignore[arg-type]
     try:
         for rest in range(len(addresses), 0, -1):
             connection._dns_host = addresses[-rest]
@@ -218,7 +246,7 @@ def _connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.
             except (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError):
                 if rest == 1:
                     raise
-        raise OSError(f"{name} has no address")
+        raise urllib3.exceptions.NewConnectionError(connection, f"{name} has no address")
     finally:
         connection._dns_host, connection.timeout = name, timeout
 
@@ -246,57 +274,9 @@ class _HTTPSPool(_FreshConnections, urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class _Received(NamedTuple):
-    """As much of a `requests.Response` as is wanted here."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    raw: urllib3.BaseHTTPResponse
-
-
-class _Adapter(BaseAdapter):
-    """From a request to urllib3 and back. `HTTPAdapter` does so much more that it takes as long as all that follows."""
-
-    def __init__(self, connections: int) -> None:
-        super().__init__()
-        self._connections = connections
-
-    @cached_property
-    def _pools(self) -> urllib3.PoolManager:
-        pools = urllib3.PoolManager(
-            4, maxsize=self._connections, retries=False, cert_reqs="CERT_REQUIRED", ssl_context=_context()
-        )
-        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return pools
-
-    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> Any:
-        try:
-            raw = self._pools.connection_from_url(request.url or "").urlopen(
-                request.method or "",
-                request.path_url,
-                request.body,
-                request.headers,
-                redirect=False,
-                assert_same_host=False,
-                timeout=timeout,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.SSLError as error:
-            raise requests.exceptions.SSLError(error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            if isinstance(error, _TIMEOUTS) and not isinstance(error, urllib3.exceptions.NewConnectionError):
-                raise requests.Timeout(error) from error
-            raise requests.ConnectionError(error) from error
-        return _Received(raw.status, raw.headers, raw)
-
-    def close(self) -> None:
-        self._pools.clear()
-
-
 @cache
 def _context() -> SSLContext:
     """One for all connections: each of its own would read and keep the authorities' certificates again."""
     context = create_urllib3_context()
-    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    context.load_verify_locations(certifi.where())
     return context

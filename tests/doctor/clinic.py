@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
+import urllib3
 
 from app import create_app
 from config.settings import Settings
 from sandbox import Credentials
 from sandbox.credentials import private_pem, public_pem
 from services.order_service import OrderService
-from services.wechatpay.transport import BaseAdapter
+from services.wechatpay.transport import Network
 
 HOST = "pay.tea-house.cn"
 OWN = f"https://{HOST}/wx-pay/"
@@ -70,7 +69,7 @@ def production(credentials: Credentials, sign_mode: str = "sdk", **changes: str 
 def diagnose(
     env: Mapping[str, str],
     *arguments: str,
-    transport: BaseAdapter | None = None,
+    transport: Network | None = None,
     order_service: OrderService | None = None,
 ) -> Diagnosis:
     """Run the command in this process, with these variables only."""
@@ -100,20 +99,19 @@ def read(output: str, exit_code: int) -> Diagnosis:
     return Diagnosis(said["findings"], said["checked"], said["not_checked"], exit_code, output)
 
 
-class Roads(HTTPAdapter):
+class Roads:
     """The network of a test: these hosts are servers on this machine, and nothing else exists."""
 
     def __init__(self, hosts: Mapping[str, str]) -> None:
-        super().__init__()
         self.hosts = hosts
-        self.seen: list[PreparedRequest] = []
+        self.seen: list[tuple[str, str, bytes | None]] = []
+        self._true = urllib3.PoolManager()
 
-    def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
-        self.seen.append(request.copy())
-        parts = urlsplit(request.url or "")
+    def urlopen(self, method: str, url: str, *, body: bytes | None, **options: Any) -> urllib3.BaseHTTPResponse:
+        self.seen.append((method, url, body))
+        parts = urlsplit(url)
         place = self.hosts.get(parts.hostname or "")
         if place:
             there = urlsplit(place)
-            request = request.copy()
-            request.url = urlunsplit((there.scheme, there.netloc, parts.path, parts.query, ""))
-        return super().send(request, *arguments, **options)
+            url = urlunsplit((there.scheme, there.netloc, parts.path, parts.query, ""))
+        return self._true.urlopen(method, url, body=body, **options)

@@ -15,10 +15,8 @@ from urllib.parse import unquote, urlsplit
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from requests import PreparedRequest, Response
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPResponse
+from urllib3.util import parse_url
 
 from sandbox.credentials import new_key, private_pem, public_pem
 from tests.services.wechatpay.host import (
@@ -86,27 +84,18 @@ def signed(
     }
 
 
-class Network(BaseAdapter):
+class Network:
     """WeChat Pay without a socket: keeps what it was asked, answers as `respond(method, path, body)` says."""
 
     def __init__(self, respond: Callable[[str, str, bytes], tuple[int, Mapping[str, str], bytes]]) -> None:
-        super().__init__()
         self.asked: list[tuple[str, str, bytes]] = []
         self.respond = respond
 
-    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
-        body = request.body or b""
-        asked = (request.method or "", request.path_url, body if isinstance(body, bytes) else body.encode())
+    def urlopen(self, method: str, url: str, *, body: bytes | None, **options: Any) -> BaseHTTPResponse:
+        asked = (method, parse_url(url).request_uri, body or b"")
         self.asked.append(asked)
         status, headers, content = self.respond(*asked)
-        response = Response()
-        response.status_code = status
-        response.headers = CaseInsensitiveDict(headers)
-        response.raw = HTTPResponse(_Body(content), headers=dict(headers), status=status, preload_content=False)
-        return response
-
-    def close(self) -> None:
-        pass
+        return HTTPResponse(_Body(content), headers=dict(headers), status=status, preload_content=False)
 
 
 class _Body:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
+import urllib3
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
-from requests.adapters import BaseAdapter
+from urllib3.util import parse_url
 
 from app import create_app
 from config.settings import Settings
@@ -138,16 +138,15 @@ class Keeping(OrderService):
         self.left.append(deadline - time.monotonic())
 
 
-class Down(BaseAdapter):
+class Down:
     """WeChat Pay's network: keeps what would be sent."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.sent: list[str] = []
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self.sent.append(f"{request.method} {request.path_url}")
-        raise requests.ConnectionError("down")
+    def urlopen(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        self.sent.append(f"{method} {parse_url(url).request_uri}")
+        raise urllib3.exceptions.ProtocolError("down")
 
     def close(self) -> None:
         pass

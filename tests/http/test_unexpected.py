@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from requests.adapters import BaseAdapter
 
 from sandbox import Credentials, Sandbox
 from tests.http.callback_shop import RecordingOrders
@@ -16,14 +15,11 @@ from tests.support import MINI_PROGRAM, Function, in_process
 WORDS = "a fault that nobody foresaw"
 
 
-class Faulty(BaseAdapter):
+class Faulty:
     """A network that fails in a way of which no library of ours tells."""
 
-    def send(self, *arguments: Any, **options: Any) -> Any:
+    def urlopen(self, *arguments: Any, **options: Any) -> Any:
         raise RuntimeError(WORDS)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
 
 from tests.fuzz import house, world
 from tests.fuzz.choices import Choices
@@ -177,8 +177,8 @@ def _proofs(sent: Sent, mode: str, reply: Reply) -> Iterator[Any]:
             yield from _answers(reply, content)
 
 
-def _received(headers: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-    return CaseInsensitiveDict(headers)
+def _received(headers: Mapping[str, str]) -> HTTPHeaderDict[str]:
+    return HTTPHeaderDict(headers)
 
 
 def _object(value: Any) -> dict[str, Any]:

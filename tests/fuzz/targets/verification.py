@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
 
 from services.wechatpay.client import Client, Reply
 from services.wechatpay.errors import ApiError, KeysUnavailable, NotSent, OutcomeUnknown, SignatureInvalid
@@ -111,7 +111,7 @@ def _message(choices: Choices) -> tuple[bytes, Mapping[str, str]]:
         # The lines of the signed text moved from one part to the next.
         headers["Wechatpay-Nonce"] += f"\n{body.decode('latin-1')}"
         body = b""
-    return body, CaseInsensitiveDict(headers)
+    return body, HTTPHeaderDict(headers)
 
 
 def _respelt(choices: Choices, signature: str) -> str:
@@ -159,7 +159,7 @@ def _accepted(choices: Choices) -> None:
     body = b"" if status in (204, 304) else body  # HTTP has none there
     _NETWORK.respond = lambda *asked: (status, headers, body)
     genuine = is_genuine(
-        CaseInsensitiveDict(headers), body, NOW, {world.PUBLIC_KEY_ID: world.PLATFORM_KEY.public_key()}
+        HTTPHeaderDict(headers), body, NOW, {world.PUBLIC_KEY_ID: world.PLATFORM_KEY.public_key()}
     )
     try:
         reply = _CLIENT.call(method, path, {} if method == "POST" else None, expect=expect)

@@ -96,7 +96,7 @@ def test_a_try_without_an_answer_is_logged_with_its_reason(kept: Kept):
             "path": QUERY,
             "host": nobody,
             "status": 0,
-            "error": "no answer from WeChat Pay (ConnectionError)",
+            "error": "no answer from WeChat Pay (NewConnectionError)",
         }
     ] * 2
 

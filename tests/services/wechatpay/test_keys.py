@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
 
 from sandbox.crypto import Signer as PlatformSigner
 from services.wechatpay.errors import KeysUnavailable, SignatureInvalid, Unreachable
@@ -61,7 +61,7 @@ def test_a_signature_over_time_nonce_and_raw_body_holds(body):
     check(headers_for(body), body)
 
 
-@pytest.mark.parametrize("form", [dict, CaseInsensitiveDict])
+@pytest.mark.parametrize("form", [dict, HTTPHeaderDict])
 def test_headers_may_be_of_any_mapping(form):
     check(form(headers_for()))
 

@@ -307,7 +307,7 @@ def send(url: str, timeout: float = 5.0) -> Callable[[], object]:
 
 def test_the_texts_of_answers_that_do_not_arrive(monkeypatch):
     with refusing() as url:
-        assert told(Unreachable, send(url)) == "no answer from WeChat Pay (ConnectionError)"
+        assert told(Unreachable, send(url)) == "no answer from WeChat Pay (NewConnectionError)"
     with Host(Say(after=5)) as host:
         assert told(TimedOut, send(host.url, timeout=0.25)) == "no whole answer from WeChat Pay within 0.2 s"
     monkeypatch.setattr(transport_module, "MAX_BODY", 9)

@@ -24,7 +24,6 @@ import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
-from requests.adapters import HTTPAdapter
 
 from services.wechatpay import transport as transport_module
 from services.wechatpay.errors import OutcomeUnknown, TimedOut, Unreachable
@@ -167,7 +166,7 @@ def test_a_redirects_body_has_the_limits_of_every_answer(transport, status):
 
 def test_cookies_are_not_kept_either_where_another_network_lets_them_through():
     with Host(Say(headers={"Set-Cookie": "session=1; Path=/"})) as host:
-        transport = Transport(HTTPAdapter())
+        transport = Transport(urllib3.PoolManager())
         for _ in range(2):
             send(transport, host.url + "/")
     assert not [seen for seen in host.seen if "cookie" in seen.headers]
@@ -345,7 +344,7 @@ def test_a_refused_connection_is_unreachable_at_once(transport):
     with refusing() as url, pytest.raises(Unreachable) as caught:
         send(transport, url + "/", timeout=10)
     assert time.monotonic() - started < 1
-    assert str(caught.value) == "no answer from WeChat Pay (ConnectionError)"
+    assert str(caught.value) == "no answer from WeChat Pay (NewConnectionError)"
 
 
 def test_a_name_that_does_not_resolve_is_unreachable(transport):
@@ -489,7 +488,7 @@ def test_a_name_without_addresses_is_unreachable_and_may_have_some_later(transpo
     with Host(Say(body=b"good")) as host:
         with pytest.raises(Unreachable) as caught:
             send(transport, f"http://{NAME}:{host.port}/")
-        assert f"'{NAME} has no address'" in str(caught.value.__cause__)
+        assert f"{NAME} has no address" in str(caught.value.__cause__)
         names.addresses = ["127.0.0.1"]
         assert send(transport, f"http://{NAME}:{host.port}/").body == b"good"
     assert names.questions == {(host.port, ("type", socket.SOCK_STREAM))}, "each address once, none for datagrams"
