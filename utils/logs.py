@@ -48,6 +48,7 @@ _RUN = re.compile(r"(?P<run>[A-Za-z0-9+/]{40,}={0,2})")
 # JSON leaves these alone, though terminals and splitlines() break lines at some; surrogates have no UTF-8.
 _UNWRITABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
+_PLAIN = re.compile(r"[A-Za-z0-9 _.:/+=@~;,-]*")  # spelled alike everywhere
 
 
 def setup(level: str, secrets: Iterable[str], *, to_stderr: bool = False) -> None:
@@ -129,6 +130,8 @@ _secrets = _Secrets()
 
 def _spellings(value: str) -> set[str]:
     """How a value may stand in a text: plain, in JSON, as a repr, as bytes; each once more inside JSON."""
+    if _PLAIN.fullmatch(value):
+        return {value}
     as_bytes = repr(value.encode(errors="surrogatepass"))
     plain = {value, _json_inner(value), json.dumps(value)[1:-1], repr(value)[1:-1], as_bytes[2:-1]}
     return plain | {_json_inner(text) for text in plain}
