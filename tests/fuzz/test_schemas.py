@@ -90,7 +90,7 @@ _NUMBERS = (
     | st.sampled_from([2**31 - 1, 2**31, 2**53, 2**63, 10**64, -1, 0])
     | st.floats(allow_nan=True, allow_infinity=True)
 )
-_LEAVES = st.sampled_from(HOSTILE) | _TEXTS | _NUMBERS | st.booleans() | st.none()
+_LEAVES = st.sampled_from(HOSTILE).map(copy.deepcopy) | _TEXTS | _NUMBERS | st.booleans() | st.none()
 _ANY = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4))
 _DEEP = st.integers(1, 90).map(lambda depth: f"{'[' * depth}1{']' * depth}")
 # What no serialiser writes, as it stands in the text.
