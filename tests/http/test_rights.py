@@ -384,12 +384,13 @@ def test_the_rights_of_the_table_are_those_of_the_contract():
 def test_every_setting_with_every_class_of_token_header_and_action(
     wechat_pay: WeChatPay, mode: str, environment: str, runtime: str, operator_ids: str
 ):
-    setting = Setting(mode, environment, operator_ids, runtime)
+    """By one way in each, in turn; test_the_other_ways_in_open_nothing_more goes all of them."""
+    setting, ways, statuses = Setting(mode, environment, operator_ids, runtime), tuple(WAYS), set()
     with table(wechat_pay, setting) as cells:
-        statuses = {
-            cells.play(action, payee, token, header, way=way).status
-            for token, header, (action, payee), way in itertools.product(MAIN_TOKENS, MAIN_HEADERS, CLASSES, WAYS)
-        }
+        for row, (token, header) in enumerate(itertools.product(MAIN_TOKENS, MAIN_HEADERS)):
+            for column, (action, payee) in enumerate(CLASSES):
+                way = ways[(row + column) % len(ways)]
+                statuses.add(cells.play(action, payee, token, header, way=way).status)
     assert 401 in statuses
     assert (503 in statuses) == (environment == "down" and (operator_ids != "*" or mode == "ignored"))
     assert (200 in statuses) == (mode != "ignored" or environment == "set")
