@@ -214,6 +214,7 @@ def _engine(url: URL, kind: str, patience: float) -> Engine:
         url,
         hide_parameters=True,  # an error would name openids in the log
         pool_size=KEPT_CONNECTIONS,
+        pool_use_lifo=True,  # what is seldom needed keeps no statements and pages, and can end
         max_overflow=MORE_CONNECTIONS,
         pool_timeout=CONNECT_TIMEOUT,
         **options,

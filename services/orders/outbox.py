@@ -29,6 +29,7 @@ from services.orders.schema import events
 from services.orders.states import PENDING
 from services.orders.store import Store
 from services.pay_service import protect_people
+from utils import processor
 from utils.logs import protect, redact
 
 DONE, DEAD = "DONE", "DEAD"
@@ -73,7 +74,8 @@ class Outbox:
         except RuntimeError:  # no thread to be had: the next run delivers
             self._places.release()
             return
-        thread.join(max(0.0, deadline - time.monotonic()))
+        with processor.waiting():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def run(self, *, limit: int = 1000, seconds: float = 30.0) -> dict[str, int]:
         """Deliver what is due: at most `limit` events, none begun after `seconds`; returns counts by outcome."""

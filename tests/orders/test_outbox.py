@@ -17,6 +17,7 @@ from services.orders.service import SqlOrderService
 from services.orders.store import Store
 from tests.orders.house import OPERATOR, House
 from tests.support import MINI_PROGRAM, OPENID
+from utils import processor
 
 
 class Hooks(SqlOrderService):
@@ -170,6 +171,16 @@ def test_a_slow_hook_does_not_hold_up_the_acknowledgement(shop: House, hooks: Ho
         time.sleep(0.1)
     assert stored(shop)[0]["state"] == "DONE"
     assert len(hooks.calls) == 1
+
+
+def test_who_waits_for_a_hook_lets_others_compute(shop: House, hooks: Hooks, monkeypatch: pytest.MonkeyPatch):
+    """A hook's thread has to read the database, which takes a turn; the request that waits for it has one."""
+    monkeypatch.setattr(processor, "PATIENCE", 60.0)
+    number, client = shop.order(), shop.function.application.test_client()
+    with processor.computing():
+        reply = client.post("/wx-pay/wxpay_close_order", json={"out_trade_no": number}, headers=MINI_PROGRAM)
+    assert reply.status_code == 200
+    assert [name for name, _ in hooks.calls] == ["on_order_closed"]
 
 
 def test_what_a_crash_left_leased_comes_again_with_the_same_id(shop: House, hooks: Hooks):
