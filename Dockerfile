@@ -5,6 +5,7 @@ FROM python:3.13-slim
 ARG PORT=80
 ENV PORT=$PORT \
     PYTHONUNBUFFERED=1 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 

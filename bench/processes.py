@@ -45,6 +45,13 @@ def server_command(address: str, application: str = "app:app") -> list[str]:
     return [sys.executable, *(replaced.get(word, word) for word in words[2:])]
 
 
+def server_environment() -> dict[str, str]:
+    """What scf_bootstrap exports beside the search path."""
+    lines = (ROOT / "scf_bootstrap").read_text().splitlines()
+    exported = [line.removeprefix("export ").partition("=") for line in lines if line.startswith("export ")]
+    return {name: value for name, _, value in exported}
+
+
 def awaited(ready: Callable[[], bool], process: subprocess.Popen[bytes], what: str, pause: float = 0.05) -> None:
     """Raises RuntimeError when it does not come about."""
     give_up = time.monotonic() + START

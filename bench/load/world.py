@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import CORES, answers, awaited, children, memory, running, server_command
+from bench.processes import CORES, answers, awaited, children, memory, running, server_command, server_environment
 from sandbox.function import free_port, orders_command
 
 
@@ -82,6 +82,7 @@ def world(folder: Path, database_url: str) -> Iterator[World]:
         control = _named(folder / "sandbox.log", "WeChat Pay, backup host")
         # JSON lines of 60,000 requests are nobody's; warnings tell what went wrong.
         env = _variables(folder / "function.env") | {"orderDatabaseUrl": database_url, "logLevel": "warning"}
+        env |= server_environment()
         orders_command(env, "init-db")
         with running(server_command(address), CORES[:1], folder / "function.log", env) as server:
             awaited(lambda: answers(f"http://{address}/healthz"), server, "the function")

@@ -15,7 +15,7 @@ from pathlib import Path
 import certifi
 
 from bench.load.client import Client, Gone
-from bench.processes import CORES, children, processor, pss, running, server_command
+from bench.processes import CORES, children, processor, pss, running, server_command, server_environment
 from bench.speed.wechat import WeChat
 from sandbox import Sandbox
 from sandbox.function import free_port, orders_command
@@ -57,7 +57,7 @@ class Shop:
         url = self.wechat.url
         known = self._box.env(public_key=True)
         ours = {"wxPayApiBase": url, "wxPayApiBackup": url, "PYTHONPATH": str(self.folder / "authorities")}
-        return {**known, **ours, **more}
+        return {**known, **ours, **server_environment(), **more}
 
     @asynccontextmanager
     async def function(

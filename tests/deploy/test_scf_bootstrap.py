@@ -18,7 +18,8 @@ def teller(path, name):
     path.write_text(
         f"#!{sys.executable} -S\n"
         "import json, os, sys\n"
-        f"print(json.dumps([{name!r}, sys.argv[1:], os.getcwd(), os.environ.get('PYTHONPATH')]))\n"
+        f"print(json.dumps([{name!r}, sys.argv[1:], os.getcwd(), os.environ.get('PYTHONPATH'),"
+        " os.environ.get('GLIBC_TUNABLES')]))\n"
     )
     path.chmod(0o755)
     return path
@@ -47,7 +48,7 @@ def start(code, **environment):
 
 def test_the_platforms_python_starts_gunicorn_on_9000_whatever_port_says(code, tmp_path):
     teller(tmp_path / "lang" / "python310" / "bin" / "python3.10", "platform")
-    name, arguments, _, _ = start(code, PORT="3000")
+    name, arguments, *_ = start(code, PORT="3000")
     assert (name, arguments) == ("platform", COMMAND)
 
 
@@ -69,13 +70,17 @@ def test_the_platforms_python_is_preferred_to_a_virtual_environment(code, tmp_pa
 
 def test_elsewhere_a_virtual_environment_runs_it_with_its_own_packages(code):
     teller(code / ".venv" / "bin" / "python", "virtual environment")
-    name, arguments, _, python_path = start(code)
+    name, arguments, _, python_path, _ = start(code)
     assert (name, arguments, python_path) == ("virtual environment", COMMAND, None)
 
 
 def test_elsewhere_without_one_python3_runs_it_with_vendor(code):
-    name, arguments, _, python_path = start(code)
+    name, arguments, _, python_path, _ = start(code)
     assert (name, arguments, python_path) == ("on PATH", COMMAND, f"{code}/vendor")
+
+
+def test_no_thread_keeps_memory_that_it_freed(code):
+    assert start(code)[4] == "glibc.malloc.tcache_count=0"
 
 
 def test_it_is_an_executable_bash_script_with_unix_line_ends():
