@@ -26,15 +26,15 @@ from utils.texts import Message
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 # Identities and credentials, the platform's own among them; a merchant's exception might quote them.
 _SECRET_HEADERS = (
-    "Authorization",
-    "Cookie",
-    "X-Cloudbase-Authorization",
-    "X-Cloudbase-Context",
-    "X-Cloudbase-Sessiontoken",
-    "X-Operator-Key",
-    "X-Scf-Secret-Key",
-    "X-Scf-Session-Token",
-    "X-Wx-Openid",
+    "HTTP_AUTHORIZATION",
+    "HTTP_COOKIE",
+    "HTTP_X_CLOUDBASE_AUTHORIZATION",
+    "HTTP_X_CLOUDBASE_CONTEXT",
+    "HTTP_X_CLOUDBASE_SESSIONTOKEN",
+    "HTTP_X_OPERATOR_KEY",
+    "HTTP_X_SCF_SECRET_KEY",
+    "HTTP_X_SCF_SESSION_TOKEN",
+    "HTTP_X_WX_OPENID",
 )
 _OPENAPI = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 _METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -100,7 +100,7 @@ def _with_request_id(application: Callable[..., Any]) -> Callable[..., Any]:
 
 def _start() -> None:
     g.started = request.environ["pay.started"]
-    protect(*map(request.headers.get, _SECRET_HEADERS))
+    protect(*map(request.environ.get, _SECRET_HEADERS))
 
 
 def _finish(response: Response) -> Response:

@@ -8,8 +8,7 @@ has work to do queues for it here, and whoever waits for something else lets the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from utils.turns import Turns
 
@@ -25,29 +24,41 @@ _turns = Turns()
 _thread = _Thread()
 
 
-@contextmanager
-def computing(*, first: bool = False) -> Iterator[None]:
+def computing(*, first: bool = False) -> AbstractContextManager[None]:
     """In one's turn, which a thread that has it keeps; `first` goes before all others."""
-    if _thread.has_turn:
-        yield
-        return
-    _thread.has_turn = _turns.acquire(PATIENCE, first=first)
-    try:
-        yield
-    finally:
+    return _Computing(first)
+
+
+def waiting(*, first: bool = False) -> AbstractContextManager[None]:
+    """The others' turn, until this thread goes on: at once if it had none, `first` before all others."""
+    return _Waiting(first)
+
+
+class _Computing(AbstractContextManager[None]):
+    def __init__(self, first: bool) -> None:
+        self._first = first
+
+    def __enter__(self) -> None:
+        self._had_turn = _thread.has_turn
+        if not self._had_turn:
+            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first)
+
+    def __exit__(self, *_: object) -> None:
+        if not self._had_turn:
+            _leave()
+
+
+class _Waiting(AbstractContextManager[None]):
+    def __init__(self, first: bool) -> None:
+        self._first = first
+
+    def __enter__(self) -> None:
+        self._had_turn = _thread.has_turn
         _leave()
 
-
-@contextmanager
-def waiting(*, first: bool = False) -> Iterator[None]:
-    """The others' turn, until this thread goes on: at once if it had none, `first` before all others."""
-    had_turn = _thread.has_turn
-    _leave()
-    try:
-        yield
-    finally:
-        if had_turn:
-            _thread.has_turn = _turns.acquire(PATIENCE, first=first)
+    def __exit__(self, *_: object) -> None:
+        if self._had_turn:
+            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first)
 
 
 def _leave() -> None:
