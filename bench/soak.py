@@ -4,6 +4,7 @@ The function (gunicorn, by scf_bootstrap's command, with an order database) has 
 this generator, each a process, share another one. In turn:
 
     capacity   a closed loop with more and more clients: how many arrivals a second the function serves at most
+    filling    more orders than there are places for, for some seconds: every thread has been in use once
     soak       an open loop at 70 % of it: orders, queries, refunds, payments and their callbacks, forged callbacks, bad
                input, clients that vanish; one call of WeChat Pay in a hundred is spoilt, each kind of fault in turn
     storm      an open loop of orders and queries at five times the capacity, while callbacks go on
@@ -50,6 +51,7 @@ class Plan:
 
     levels: tuple[int, ...]
     level: float
+    filling: float
     soak: float
     share: float
     storm: float
@@ -62,7 +64,7 @@ class Plan:
     @classmethod
     def long(cls, minutes: float) -> Plan:
         warm_up = min(180.0, minutes * 20)
-        return cls((4, 8, 16, 32), 20, minutes * 60, 0.7, 25, 15, 10, warm_up, 0, judged=True)
+        return cls((4, 8, 16, 32), 20, 10, minutes * 60, 0.7, 25, 15, 10, warm_up, 0, judged=True)
 
     @classmethod
     def short(cls, seconds: float) -> Plan:
@@ -70,7 +72,7 @@ class Plan:
         decide: orders fill all places while they wait for WeChat Pay.
         """
         tenth = seconds / 10
-        return cls((4, 16), tenth / 2, 6 * tenth, 0.5, tenth, tenth, 5, tenth, 1, judged=False)
+        return cls((4, 16), tenth / 2, 0, 6 * tenth, 0.5, tenth, tenth, 5, tenth, 1, judged=False)
 
 
 async def measure(it: World, plan: Plan, url: str) -> Run:
@@ -83,6 +85,8 @@ async def measure(it: World, plan: Plan, url: str) -> Run:
     timer = asyncio.create_task(every(plan.timer, traffic.reconcile))
     try:
         await _capacity(traffic, plan, run)
+        if plan.filling:
+            await _fill(traffic, plan)
         await _soak(traffic, watch, plan, run)
         await _storm(traffic, plan, run)
         timer.cancel()
@@ -107,6 +111,15 @@ async def _capacity(traffic: Traffic, plan: Plan, run: Run) -> None:
     traffic.paying, traffic.hints, traffic.phase = 1.0, False, "capacity"
     for clients in plan.levels:
         run.levels[clients] = await traffic.closed_loop(clients, plan.level, MIX)
+    await traffic.settle()
+
+
+async def _fill(traffic: Traffic, plan: Plan) -> None:
+    """Orders take all places while WeChat Pay is slow, and twice as many come."""
+    traffic.phase = "filling"
+    await traffic.at_control("POST", "/sandbox/faults", {"kind": "latency", "seconds": 1})
+    await traffic.at_rate(2 * PLACES, plan.filling, STORM)
+    await traffic.at_control("DELETE", "/sandbox/faults")
     await traffic.settle()
 
 

@@ -161,7 +161,7 @@ def _is_excused(one: Outcome, *, judged: bool) -> bool:
     """Refused for want of a place; or, while all is asked for that can be had, what tells its sender to come again or
     to query. Without judging that is always: a busy machine does something else for seconds. The books tell the rest.
     """
-    busy = not judged or one.phase in ("capacity", "storm", "recovery")
+    busy = not judged or one.phase in ("capacity", "filling", "storm", "recovery")
     told = one.status in (503, 504) or "not recorded here" in one.said or is_callback(one)
     return one.shed or (busy and told)
 

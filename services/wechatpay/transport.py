@@ -290,7 +290,7 @@ class _Pools:
         scheme, _, host, port, *_ = parse_url(address)
         pool: urllib3.HTTPConnectionPool
         if scheme == "https":
-            verified = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _context()}
+            verified: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _context()}
             pool = _HTTPSPool(host or "", port, maxsize=self._connections, **verified)
         else:
             pool = _HTTPPool(host or "", port, maxsize=self._connections)

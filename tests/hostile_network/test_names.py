@@ -70,7 +70,7 @@ def test_a_silent_resolver_does_not_fill_the_function_with_threads(acts):
 
 @pytest.mark.parametrize("act", ["no such name", "server failure", "refused", "no addresses"])
 def test_a_resolver_that_says_no_is_told_at_once(acts, act):
-    assert_unknown(acts[act]["now"], 502, "no answer from WeChat Pay (ConnectionError)")
+    assert_unknown(acts[act]["now"], 502, "no answer from WeChat Pay (NameResolutionError)")
     assert_in_time(acts[act])
 
 
