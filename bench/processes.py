@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -46,10 +47,9 @@ def server_command(address: str, application: str = "app:app") -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """What scf_bootstrap exports beside the search path."""
-    lines = (ROOT / "scf_bootstrap").read_text().splitlines()
-    exported = [line.removeprefix("export ").partition("=") for line in lines if line.startswith("export ")]
-    return {name: value for name, _, value in exported}
+    """What scf_bootstrap exports where it is not set, beside the search path."""
+    exported = re.findall(r"^export (\w+)=\$\{\1:-(.*)\}$", (ROOT / "scf_bootstrap").read_text(), re.MULTILINE)
+    return dict(exported)
 
 
 def awaited(ready: Callable[[], bool], process: subprocess.Popen[bytes], what: str, pause: float = 0.05) -> None:

@@ -24,7 +24,6 @@ class HandlerPool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._threads = futures.ThreadPoolExecutor(size, thread_name_prefix="handler")
         self._lock = threading.Lock()
         self._running: set[Hashable] = set()
 
@@ -41,10 +40,11 @@ class HandlerPool:
                 raise NotificationPostponed("all handler threads are busy")
             self._running.add(key)
         context, future = contextvars.copy_context(), futures.Future[Any]()
+        # No executor: its queue would keep, and run later, what no thread could be started for.
+        thread = threading.Thread(target=self._settle, args=(future, key, lambda: context.run(handler)), name="handler")
         try:
-            self._threads.submit(self._settle, future, key, lambda: context.run(handler))
+            thread.start()
         except RuntimeError as error:  # no thread to be had
-            future.cancel()  # it is queued nevertheless, and one of those there are will find it
             self._forget(key)
             raise NotificationPostponed("no handler thread can be started") from error
         try:
@@ -57,8 +57,6 @@ class HandlerPool:
             raise HandlerTimeout(f"the handler did not return within {timeout:.1f} s") from None
 
     def _settle(self, future: futures.Future[Any], key: Hashable, handler: Callable[[], Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
         try:
             result = handler()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's result

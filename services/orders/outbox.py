@@ -26,12 +26,13 @@ from services.orders.columns import now
 from services.orders.database import Transaction
 from services.orders.facts import Incident, Row
 from services.orders.schema import events
-from services.orders.states import DEAD, DONE, PENDING
+from services.orders.states import PENDING
 from services.orders.store import Store
 from services.pay_service import protect_people
 from utils import processor
 from utils.logs import protect, redact
 
+DONE, DEAD = "DONE", "DEAD"
 LEASE = 60.0  # seconds for one hook; another instance may run a longer one again
 MAX_TRIES = 24
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds; about 14 hours for all tries: a night

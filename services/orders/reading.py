@@ -129,8 +129,7 @@ def _time_line(
         error = f": {row['state']} after {row['attempts']} attempts, {row['last_error']}" if row["last_error"] else ""
         moments.append((row["created_at"], f"event {row['type']} of {row['number']} ({row['id']}){error}"))
         if row["done_at"]:
-            how = f"delivered at attempt {row['attempts']}" if row["attempts"] else "is for no hook and no webhook"
-            moments.append((row["done_at"], f"event {row['type']} {how}"))
+            moments.append((row["done_at"], f"event {row['type']} delivered at attempt {row['attempts']}"))
     for row in _rows(database, select(incidents).where(incidents.c.number.in_(numbers))):
         moments.append((row["created_at"], f"incident {row['id']}: {row['message']}"))
     ordered = sorted(moments, key=lambda moment: moment[0])

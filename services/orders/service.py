@@ -76,15 +76,15 @@ class SqlOrderService(OrderService):
     def use(self, parts: Parts) -> None:
         """Called once by create_app."""
         self.parts = parts
-        hooks = {
-            facts.ORDER_PAID: self.on_paid,
-            facts.ORDER_CLOSED: self.on_order_closed,
-            facts.REFUND_SUCCEEDED: self.on_refunded,
-            facts.TRANSFER_FINISHED: self.on_transfer_finished,
-        }
-        self.outbox = Outbox(parts.store, hooks)
-        if parts.forward is None and _is_ours(self.forward):
-            parts.store.unheard = frozenset(kind for kind, hook in hooks.items() if _is_ours(hook))
+        self.outbox = Outbox(
+            parts.store,
+            {
+                facts.ORDER_PAID: self.on_paid,
+                facts.ORDER_CLOSED: self.on_order_closed,
+                facts.REFUND_SUCCEEDED: self.on_refunded,
+                facts.TRANSFER_FINISHED: self.on_transfer_finished,
+            },
+        )
 
     # Side effects: once per event for whoever looks at `event_id`, retried until they return
 
@@ -427,11 +427,6 @@ class SqlOrderService(OrderService):
     def handler_transfer_trigger(self, params: Params) -> Any:
         log.info("handlerTransferTrigger - transfer result: %s %s", params["out_bill_no"], params["state"])
         self.parts.store.learn("transfer", params)
-
-
-def _is_ours(method: Callable[..., Any]) -> bool:
-    """Whether the merchant did not override it."""
-    return getattr(method, "__func__", None) is getattr(SqlOrderService, method.__name__)
 
 
 class _NotKept(Exception):

@@ -29,14 +29,10 @@ log = logging.getLogger("pay.orders")
 
 
 class Store:
-    """Orders, refunds and transfers of one merchant. Every method is a transaction, or joins the one that is open.
-
-    `unheard` are types of events that nobody is to be told of: they are done as they are written.
-    """
+    """Orders, refunds and transfers of one merchant. Every method is a transaction, or joins the one that is open."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.unheard: frozenset[str] = frozenset()
 
     # What is there
 
@@ -190,21 +186,18 @@ class Store:
         """An outbox row. Its id follows from type and number, so that the same event cannot come to be twice."""
         identifier = event_id(kind, number)
         stamp = now()
-        is_heard = kind not in self.unheard
         row = {
             "id": identifier,
             "type": kind,
             "number": number,
             "payload": json.dumps(payload, ensure_ascii=False),
-            "state": states.PENDING if is_heard else states.DONE,
+            "state": states.PENDING,
             "attempts": 0,
             "next_at": stamp,
             "created_at": stamp,
-            "done_at": None if is_heard else stamp,
         }
         tx.before_commit.append((events, "id", row))
-        if is_heard:
-            tx.events.append(identifier)
+        tx.events.append(identifier)
 
     def _record_incident(self, tx: Transaction, incident: Incident) -> None:
         details = json.dumps(incident.details, ensure_ascii=False, sort_keys=True)

@@ -72,7 +72,9 @@ class Transport:
         """Made when first used: what starts need not wait for it."""
         if self._given is not None:
             return self._given
-        return _Pools(self._connections)
+        pools = urllib3.PoolManager(4, maxsize=self._connections, cert_reqs="CERT_REQUIRED", ssl_context=_context())
+        pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return pools
 
     def send(
         self,
@@ -131,7 +133,7 @@ class Transport:
             parsed = parse_url(url)
             response = self._network.urlopen(
                 method,
-                f"{parsed.scheme}://{parsed.netloc}{parsed.request_uri}",
+                parsed.url,
                 body=body or None,
                 headers=headers_for(parsed.request_uri) | length,
                 timeout=urllib3.Timeout(total=timeout, connect=CONNECT_TIMEOUT),
@@ -271,30 +273,6 @@ class _HTTPPool(_FreshConnections, urllib3.HTTPConnectionPool):
 
 class _HTTPSPool(_FreshConnections, urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
-
-
-class _Pools:
-    """A pool for each host; urllib3's own manager compares all that can be said of TLS for every request."""
-
-    def __init__(self, connections: int) -> None:
-        self._connections = connections
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
-
-    def urlopen(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        scheme, _, rest = url.partition("://")
-        authority, _, target = rest.partition("/")
-        pool = self._pools.get(f"{scheme}://{authority}") or self._add(f"{scheme}://{authority}")
-        return pool.urlopen(method, f"/{target}", assert_same_host=False, **options)
-
-    def _add(self, address: str) -> urllib3.HTTPConnectionPool:
-        scheme, _, host, port, *_ = parse_url(address)
-        pool: urllib3.HTTPConnectionPool
-        if scheme == "https":
-            verified: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _context()}
-            pool = _HTTPSPool(host or "", port, maxsize=self._connections, **verified)
-        else:
-            pool = _HTTPPool(host or "", port, maxsize=self._connections)
-        return self._pools.setdefault(address, pool)
 
 
 @cache

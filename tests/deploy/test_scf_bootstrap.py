@@ -81,6 +81,7 @@ def test_elsewhere_without_one_python3_runs_it_with_vendor(code):
 
 def test_no_thread_keeps_memory_that_it_freed(code):
     assert start(code)[4] == "glibc.malloc.tcache_count=0"
+    assert start(code, GLIBC_TUNABLES="glibc.malloc.arena_max=1")[4] == "glibc.malloc.arena_max=1"
 
 
 def test_it_is_an_executable_bash_script_with_unix_line_ends():

@@ -95,43 +95,6 @@ def test_each_hook_is_called_with_what_happened(shop: House, hooks: Hooks):
     assert {event["state"] for event in stored(shop)} == {"DONE"}
 
 
-def test_what_nobody_listens_to_is_done_as_it_is_written(house: House):
-    number = house.paid()
-    (event,) = stored(house)
-    assert (event["type"], event["number"], event["state"], event["attempts"]) == ("order.paid", number, "DONE", 0)
-    assert event["done_at"] == event["created_at"]
-    assert run(house)["delivered"] == 0
-
-
-class Forwarding(SqlOrderService):
-    def __init__(self) -> None:
-        self.forwarded: list[tuple[str, str]] = []
-
-    def forward(self, kind, payload):
-        self.forwarded.append((kind, payload["out_trade_no"]))
-
-
-class Shipping(SqlOrderService):
-    def __init__(self) -> None:
-        self.shipped: list[str] = []
-
-    def on_paid(self, order):
-        self.shipped.append(order["out_trade_no"])
-
-
-def test_one_overridden_method_is_enough_to_be_told(box: Sandbox, database_url: str, store: Store):
-    forwarding, shipping = Forwarding(), Shipping()
-    with House.in_process(box, database_url, store, forwarding) as shop:
-        paid = shop.paid()
-    with House.in_process(box, database_url, store, shipping) as shop:
-        shipped, closed = shop.paid(), shop.order()
-        shop.function.call("wxpay_close_order", {"out_trade_no": closed})
-        attempts = {event["number"]: (event["state"], event["attempts"]) for event in stored(shop)}
-    assert forwarding.forwarded == [("order.paid", paid)]
-    assert shipping.shipped == [shipped]
-    assert attempts == {paid: ("DONE", 1), shipped: ("DONE", 1), closed: ("DONE", 0)}
-
-
 def test_a_hook_that_fails_is_called_again_later_with_the_same_id(shop: House, hooks: Hooks):
     hooks.fails = 2
     shop.paid()
