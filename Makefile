@@ -20,7 +20,7 @@ run: $(tools)
 # Ends with `not run: ...` for each thing beyond Python that some test would use and this machine lacks.
 # TESTS="tests/http tests/orders" runs these alone.
 test: $(tools)
-	$(python) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # How fast, how soon, how large, as ratios to raw work in the same run: about ten minutes, for a machine that does nothing
 # else and has two cores. QUICK=1 looks only whether it runs.

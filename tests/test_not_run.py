@@ -62,9 +62,15 @@ PROCESSES = [(), ("-n", "2", "--dist", "loadfile")]
 
 def play(folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-c", str(folder / "pytest.ini"), *options],
+        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-p", "xdist", "-c", "pytest.ini", *options],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take longer to load than these runs take
+            **env,
+        },
         capture_output=True,
         text=True,
         timeout=240,

@@ -21,7 +21,8 @@ from tests.support import ROOT
 
 TMP = Path("/tmp")
 ELSEWHERE = ("/var/tmp", "/usr/tmp")
-YESTERDAY = (datetime.now(timezone(timedelta(hours=8))) - timedelta(days=1)).date().isoformat()
+# Yesterday's bill is there from ten in the morning on.
+DAY = (datetime.now(timezone(timedelta(hours=8))) - timedelta(days=2)).date().isoformat()
 
 
 def full_tmp(*kept: Path) -> list[str]:
@@ -46,12 +47,12 @@ def test_with_a_full_tmp_only_a_large_bill_has_to_wait(
         assert running.deliver(number).acknowledged
         order = {"description": "Tea", "out_trade_no": "LARGE0001", "amount": {"total": 1}, "padding": "x" * 1_400_000}
         assert running.function.call("wxpay_order", order).status == 200
-        assert running.function.call("wxpay_trade_bill", {"bill_date": YESTERDAY}, OPERATOR).status == 200
+        assert running.function.call("wxpay_trade_bill", {"bill_date": DAY}, OPERATOR).status == 200
 
         files = running.box._files
         large = secrets.token_bytes(2**21)
         monkeypatch.setattr(files, "trade_bill", lambda query, origin: files._offered((large, False), origin))
-        refused = running.function.call("wxpay_trade_bill", {"bill_date": YESTERDAY}, OPERATOR)
+        refused = running.function.call("wxpay_trade_bill", {"bill_date": DAY}, OPERATOR)
         assert refused.status == 503, refused.text
         assert refused.body["msg"].startswith("the bill does not fit into the folder for temporary files (")
         running.assert_kept_once(number)

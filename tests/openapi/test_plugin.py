@@ -55,12 +55,13 @@ def play(folder: Path, *options: str, sends: list[dict], **env: str) -> subproce
     for index, exchange in enumerate(sends):
         (folder / f"test_{index}.py").write_text(TEST.format(lines=[json.dumps(exchange)]))
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(folder / "pytest.ini"), *options],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", "-c", "pytest.ini", *options],
         cwd=folder,
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take longer to load than these runs take
             "WECHATPAY_OPENAPI": str(folder / "openapi.json"),
             "TMPDIR": str(folder),
             **env,

@@ -27,7 +27,8 @@ def test_the_loop_is_watched_in_the_browser_that_it_opens(browser: Browser, tmp_
     )
     context = browser.new_context(locale="en-GB", viewport={"width": 1440, "height": 1000})
     try:
-        assert soon(lambda: asked.exists() and asked.read_text().endswith("/"))
+        # Two servers have started and a payment has gone its way by then.
+        assert soon(lambda: asked.exists() and asked.read_text().endswith("/"), seconds=40)
         window = Window(context.new_page(), asked.read_text().removesuffix("/")).visit()
         expect(window.id("orders")).to_contain_text("WAITING")  # so it was there before the payment
         expect(window.id("orders")).to_contain_text("PAID")

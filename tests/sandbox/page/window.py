@@ -46,9 +46,9 @@ def find_chromium() -> str | None:
     return shutil.which("chromium")
 
 
-def soon(holds: Callable[[], bool]) -> bool:
-    """Whether it comes true within a few seconds: what another program does shows a little later."""
-    give_up = time.monotonic() + PATIENCE / 1000
+def soon(holds: Callable[[], bool], seconds: float = PATIENCE / 1000) -> bool:
+    """Whether it comes true within so many seconds: what another program does shows a little later."""
+    give_up = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > give_up:
             return False
