@@ -173,6 +173,13 @@ def test_a_path_field_without_an_action_leads_nowhere(at: House, value: Any):
     at.refused(at.function.post("/", {"path": value, **order()}, MINI_PROGRAM), 404)
 
 
+@pytest.mark.parametrize("prefix", ["/a", "/wx-pay", "/wx-pay/wxpay_refund", "https://shop.example/wechatpay/order"])
+def test_any_prefix_may_stand_before_the_action_in_the_path_field(at: House, prefix: str):
+    number = Stage(at.box).order()["out_trade_no"]
+    body = {"path": f"{prefix}/wx-pay/{CLOSE}", "method": "POST", "out_trade_no": number}
+    assert at.function.post("/", body, MINI_PROGRAM).body["data"]["status"] == 204
+
+
 def test_an_action_in_the_path_goes_before_one_in_the_body(at: House):
     number = Stage(at.box).order()["out_trade_no"]
     body = {"_action": "wxpay_refund", "path": "/wx-pay/wxpay_order", "out_trade_no": number}
