@@ -98,7 +98,7 @@ def test_an_operator_may(orders: OrderService, action: str) -> None:
 def test_while_keys_are_not_to_be_had_a_right_is_neither_given_nor_denied(
     orders: OrderService, action: str
 ) -> None:
-    with pytest.raises(KeysUnavailable, match="^the keys that verify sign-in tokens cannot be fetched now: try again"):
+    with pytest.raises(KeysUnavailable, match=r"^the keys that verify sign-in tokens cannot be fetched now: try again"):
         orders.authorize(action, {}, caller(keys_unavailable=True, openid="oU"))
 
 
