@@ -84,8 +84,5 @@ def memory(pid: int) -> dict[str, int]:
 
 
 def processor(pid: int) -> float:
-    """Seconds of processor time of all threads that are there."""
-    nanoseconds = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        nanoseconds += int((task / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
+    """Seconds of processor time of all its threads, those that have ended too: the clock of clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)

@@ -5,6 +5,8 @@ this generator, each a process, share another one. In turn:
 
     capacity   a closed loop with more and more clients: how many arrivals a second the function serves at most
     filling    more orders than there are places for, for some seconds: every thread has been in use once
+    gauge      an open loop for two minutes, until what follows from arrivals is under way too: reconcile asks about
+               orders that nobody pays again and again. How much of the processor it takes makes the capacity
     soak       an open loop at 70 % of it: orders, queries, refunds, payments and their callbacks, forged callbacks, bad
                input, clients that vanish; one call of WeChat Pay in a hundred is spoilt, each kind of fault in turn
     storm      an open loop of orders and queries at five times the capacity, while callbacks go on
@@ -52,6 +54,7 @@ class Plan:
     levels: tuple[int, ...]
     level: float
     filling: float
+    gauge: float
     soak: float
     share: float
     storm: float
@@ -64,7 +67,7 @@ class Plan:
     @classmethod
     def long(cls, minutes: float) -> Plan:
         warm_up = min(180.0, minutes * 20)
-        return cls((4, 8, 16, 32), 20, 10, minutes * 60, 0.7, 25, 15, 10, warm_up, 0, judged=True)
+        return cls((4, 8, 16, 32), 20, 10, 120, minutes * 60, 0.7, 25, 15, 10, warm_up, 0, judged=True)
 
     @classmethod
     def short(cls, seconds: float) -> Plan:
@@ -72,7 +75,7 @@ class Plan:
         decide: orders fill all places while they wait for WeChat Pay.
         """
         tenth = seconds / 10
-        return cls((4, 16), tenth / 2, 0, 6 * tenth, 0.5, tenth, tenth, 5, tenth, 1, judged=False)
+        return cls((4, 16), tenth / 2, 0, 0, 6 * tenth, 0.5, tenth, tenth, 5, tenth, 1, judged=False)
 
 
 async def measure(it: World, plan: Plan, url: str) -> Run:
@@ -87,6 +90,8 @@ async def measure(it: World, plan: Plan, url: str) -> Run:
         await _capacity(traffic, plan, run)
         if plan.filling:
             await _fill(traffic, plan)
+        if plan.gauge:
+            await _gauge(traffic, plan, run)
         await _soak(traffic, watch, plan, run)
         await _storm(traffic, plan, run)
         timer.cancel()
@@ -115,12 +120,26 @@ async def _capacity(traffic: Traffic, plan: Plan, run: Run) -> None:
 
 
 async def _fill(traffic: Traffic, plan: Plan) -> None:
-    """Orders take all places while WeChat Pay is slow, and twice as many come."""
+    """Orders take all places while WeChat Pay is slow, and twice as many come; forgers come all at once to the rest."""
     traffic.phase = "filling"
     await traffic.at_control("POST", "/sandbox/faults", {"kind": "latency", "seconds": 1})
-    await traffic.at_rate(2 * PLACES, plan.filling, STORM)
+    for _ in range(int(plan.filling)):
+        for _ in range(2 * PLACES):
+            traffic.arrive({"forged": 1})
+        await traffic.at_rate(2 * PLACES, 1, STORM)
     await traffic.at_control("DELETE", "/sandbox/faults")
     await traffic.settle()
+
+
+async def _gauge(traffic: Traffic, plan: Plan, run: Run) -> None:
+    """At 60 % of what the closed loop reached; its second half counts."""
+    traffic.paying, traffic.hints, traffic.phase = 2.0, True, "gauge"
+    rate = 0.6 * run.capacity
+    await traffic.at_rate(rate, plan.gauge / 2, MIX)
+    run.begin("gauge")
+    await traffic.at_rate(rate, plan.gauge / 2, MIX)
+    run.end("gauge")
+    run.gauged = rate / run.processor("gauge")[0]
 
 
 async def _soak(traffic: Traffic, watch: Watch, plan: Plan, run: Run) -> None:

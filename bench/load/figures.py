@@ -31,6 +31,7 @@ class Run:
     watch: Watch
     traffic: Traffic
     levels: dict[int, float] = field(default_factory=dict)  # arrivals a second that were served, by clients
+    gauged: float | None = None  # arrivals a second that would take the whole processor, with what follows from them
     lags: dict[str, list[float]] = field(default_factory=dict)  # by phase: how late each arrival was sent
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # of WeChat Pay, by phase
@@ -47,7 +48,7 @@ class Run:
 
     @property
     def capacity(self) -> float:
-        return max(self.levels.values())
+        return max(self.levels.values()) if self.gauged is None else self.gauged
 
     def begin(self, phase: str) -> None:
         self.spans[phase] = (time.monotonic(), 0.0)
@@ -56,6 +57,14 @@ class Run:
     def end(self, phase: str) -> None:
         self.spans[phase] = (self.spans[phase][0], time.monotonic())
         self.calls[phase] = self.watch.calls - self.calls[phase]
+
+    def processor(self, phase: str) -> list[float]:
+        """Shares of a core in which function, sandbox and generator were at work; the last two have one together."""
+        begin, end = self.spans[phase]
+        there = [one for one in self.readings if begin <= one.at <= end]
+        first, last = there[0], there[-1]
+        seconds = max(last.at - first.at, 1e-9)
+        return [(getattr(last, who) - getattr(first, who)) / seconds for who in ("processor", "sandbox", "generator")]
 
     def of(self, *phases: str) -> list[Outcome]:
         return [one for one in self.outcomes if one.phase in phases]
@@ -111,7 +120,7 @@ def _worker(run: Run, warm_up: float) -> dict[str, Any]:
         "threads": [_middle(first, "threads"), _middle(last, "threads"), quiet.threads],
         "most_descriptors": max(one.descriptors for one in run.readings),
         "most_threads": max(one.threads for one in run.readings),
-        "processor": _processor(run, "soak"),
+        "processor": run.processor("soak"),
         "workers": len({one.pid for one in [*run.readings, quiet]}),
     }
 
@@ -135,7 +144,7 @@ def _storm(run: Run) -> dict[str, Any]:
         "acknowledged": sum(one.as_meant for one in callbacks),
         "seconds_of_callbacks": spread(one.seconds for one in callbacks if one.as_meant),
         "lag": spread(run.lags["storm"]),
-        "processor": _processor(run, "storm"),
+        "processor": run.processor("storm"),
         "recovered_in": _recovered_in(run),
     }
 
@@ -161,7 +170,7 @@ def _is_excused(one: Outcome, *, judged: bool) -> bool:
     """Refused for want of a place; or, while all is asked for that can be had, what tells its sender to come again or
     to query. Without judging that is always: a busy machine does something else for seconds. The books tell the rest.
     """
-    busy = not judged or one.phase in ("capacity", "filling", "storm", "recovery")
+    busy = not judged or one.phase in ("capacity", "filling", "gauge", "storm", "recovery")
     told = one.status in (503, 504) or "not recorded here" in one.said or is_callback(one)
     return one.shed or (busy and told)
 
@@ -185,15 +194,6 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 def _middle(readings: Sequence[Reading], name: str) -> float:
     return float(statistics.median(getattr(one, name) for one in readings))
-
-
-def _processor(run: Run, phase: str) -> list[float]:
-    """Shares of a core in which function, sandbox and generator were at work; the last two have one together."""
-    begin, end = run.spans[phase]
-    there = [one for one in run.readings if begin <= one.at <= end]
-    first, last = there[0], there[-1]
-    seconds = max(last.at - first.at, 1e-9)
-    return [(getattr(last, who) - getattr(first, who)) / seconds for who in ("processor", "sandbox", "generator")]
 
 
 def _recovered_in(run: Run) -> float | None:

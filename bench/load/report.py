@@ -14,14 +14,14 @@ from bench.load.traffic import Outcome
 MARK = re.compile(r"(<!-- figures -->\n).*(<!-- /figures -->)", re.DOTALL)
 
 
-
 def table(found: dict[str, Any]) -> str:
     """As Markdown."""
-    soak, worker, storm, books = (found[name] for name in ("soak", "worker", "storm", "books"))
+    capacity, soak, worker, storm, books = (found[name] for name in ("capacity", "soak", "worker", "storm", "books"))
     faults = sum(soak["faults"].values())
     recovered = storm["recovered_in"]
     rows = [
-        ("capacity", f"{found['capacity']['a_second']:.0f} arrivals a second, {found['machine']['database']}"),
+        ("capacity", f"{capacity['a_second']:.0f} arrivals a second, {found['machine']['database']}"),
+        ("what a closed loop reached for 20 s", f"{max(capacity['by_clients'].values()):.0f}"),
         ("**soak**", f"{soak['seconds'] / 60:.1f} minutes, {soak['a_second']:.0f} arrivals a second"),
         ("arrivals; calls of WeChat Pay", f"{soak['arrivals']:,}; {soak['calls']:,}"),
         ("spoilt calls", f"{faults:,} of {len(soak['faults'])} kinds"),

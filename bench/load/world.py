@@ -11,7 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import CORES, answers, awaited, children, memory, running, server_command, server_environment
+from bench.processes import (
+    CORES,
+    answers,
+    awaited,
+    children,
+    memory,
+    processor,
+    running,
+    server_command,
+    server_environment,
+)
 from sandbox.function import free_port, orders_command
 
 
@@ -55,15 +65,10 @@ class World:
             sizes["Rss"],
             len(os.listdir(proc / "fd")),  # noqa: PTH208 - names alone
             len(os.listdir(proc / "task")),  # noqa: PTH208
-            _processor(pid),
-            _processor(self._sandbox),
+            processor(pid),
+            processor(self._sandbox),
             time.process_time(),
         )
-
-
-def _processor(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

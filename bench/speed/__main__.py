@@ -80,6 +80,8 @@ class Run:
 
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
     made_of: dict[str, list[float]] = field(default_factory=dict)
+    # To signatures that are made while the other core is as busy as under the load.
+    beside: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, name: str, value: float) -> float:
         self.made_of.setdefault(name, []).append(value)
@@ -123,9 +125,12 @@ async def _orders(shop: Shop, plan: Plan, run: Run) -> None:
         await function.healthy()
         await _load(shop, function, "jsapi", 64, 1)  # connections are opened, code is warm
         for scene, clients in (("jsapi", 16), ("jsapi", 64), ("native", 16), ("native", 64)):
+            name, needed = f"{scene}-{clients}", 2 if scene == "jsapi" else 1
             signatures = run.note("signatures", raw.signatures_a_second(plan.seconds / 4))
             load = await _load(shop, function, scene, clients, plan.seconds)
-            run.ratio(f"{scene}-{clients}", load.a_second, signatures / 2 if scene == "jsapi" else signatures)
+            run.ratio(name, load.a_second, signatures / needed)
+            beside = run.note("signatures beside", raw.signatures_a_second(plan.seconds / 4, load.busy))
+            run.beside.setdefault(name, []).append(load.a_second / (beside / needed))
             if (scene, clients) == ("jsapi", 16):
                 run.values["spread"].append(load.p99 / load.p50)
         shop.wechat.delay = DELAY
@@ -180,6 +185,16 @@ def table(run: Run) -> str:
     return "\n".join(lines)
 
 
+def table_beside(run: Run) -> str:
+    """The ratios to signatures under the same conditions."""
+    lines = ["| to signatures made while the other core is as busy as under the load | median | least | most |"]
+    lines.append("|---|---|---|---|")
+    for name, values in run.beside.items():
+        shown = (f"{value:.2f}" for value in (median(values), min(values), max(values)))
+        lines.append(f"| {MEASURES[name].name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def compiled() -> None:
     """Byte code is there, as in the package: the function never writes any."""
     for file in [ROOT / "app.py", *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))]:
@@ -201,11 +216,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         asyncio.run(measure(Shop(Path(folder)), plan, run, lambda what: print(f"... {what}", file=sys.stderr)))
     print(table(run))
+    print(f"\n{table_beside(run)}")
     print(f"\nCPython {platform.python_version()}, {plan.rounds} rounds, {time.monotonic() - began:.0f} s")
     if options.json:
         rows = {name: {**vars(row), "values": run.values[name]} for name, row in MEASURES.items()}
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"measures": rows, "made of": run.made_of}, indent=1) + "\n")
+        found = {"measures": rows, "beside": run.beside, "made of": run.made_of}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

@@ -20,13 +20,26 @@ while time.monotonic() - began < float(sys.argv[1]):
     done += 1
 print(done / (time.monotonic() - began))
 """
+_PERIOD = 0.002  # seconds
 _IMPORT = "import flask, requests, marshmallow, cryptography.hazmat.primitives.serialization"
 
 
-def signatures_a_second(seconds: float) -> float:
-    """RSA-2048 signatures by `cryptography`."""
+def signatures_a_second(seconds: float, beside: float = 0.0) -> float:
+    """RSA-2048 signatures by `cryptography`, while this process keeps its own core busy for such a share of the time.
+
+    Two processors of a virtual machine are often one core's two threads, and each is slower while the other works.
+    """
     command = ["taskset", "-c", str(CORES[0]), sys.executable, "-c", _SIGNATURES, str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            until = time.perf_counter() + beside * _PERIOD
+            while time.perf_counter() < until:
+                pass
+            time.sleep((1 - beside) * _PERIOD)
+        output, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError("the signatures could not be measured")
+    return float(output)
 
 
 def import_seconds() -> tuple[float, float]:

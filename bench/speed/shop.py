@@ -32,11 +32,13 @@ Request = tuple[str, bytes, dict[str, str]]
 
 @dataclass(frozen=True)
 class Load:
-    """What a closed loop of clients saw; seconds."""
+    """What a closed loop of clients saw, in seconds; `busy` is the share of its core that this process took."""
 
+    requests: int
     a_second: float
     p50: float
     p99: float
+    busy: float
 
 
 class Shop:
@@ -153,11 +155,11 @@ class Function:
                 if time.monotonic() > until:
                     return
 
-        began = time.monotonic()
+        began, spent = time.monotonic(), time.process_time()
         await asyncio.gather(*(one() for _ in range(clients)))
-        took = time.monotonic() - began
+        took, spent = time.monotonic() - began, time.process_time() - spent
         times.sort()
-        return Load(len(times) / took, times[len(times) // 2], times[int(len(times) * 0.99)])
+        return Load(len(times), len(times) / took, times[len(times) // 2], times[int(len(times) * 0.99)], spent / took)
 
     def memory(self) -> int:
         """Bytes of all its processes."""

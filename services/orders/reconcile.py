@@ -29,6 +29,7 @@ from services.orders.store import HOURLY, Store, next_check, payer_of
 from services.wechatpay import paths
 from services.wechatpay.client import Client
 from services.wechatpay.errors import ApiError, OutcomeUnknown, Unverifiable, WechatPayError
+from utils import processor
 from utils.texts import Message
 
 BATCH, WORKERS = 50, 4
@@ -170,7 +171,8 @@ class Reconciler:
         if time.monotonic() >= stop or not run.goes_on(kind):
             return Answer(row, asked=False)
         try:
-            return self._answer(kind, row, time.monotonic() + ROW_TIMEOUT)
+            with processor.computing():  # in turn: callers and callbacks go on meanwhile
+                return self._answer(kind, row, time.monotonic() + ROW_TIMEOUT)
         except WechatPayError as error:
             log.warning("reconcile could not settle %s: %s", row[kind.number], error)
             if isinstance(error, (ApiError, OutcomeUnknown)) and error.status == 429:
@@ -249,17 +251,22 @@ class Reconciler:
         return False
 
     def _plan(self, tx: Transaction, kind: _Kind, lease: datetime, answers: Sequence[Answer]) -> None:
-        """When to ask next: one UPDATE for the batch, which leaves alone what somebody made due meanwhile."""
+        """When to ask next: one UPDATE for the batch, which leaves alone what somebody made due meanwhile.
+
+        It is the same UPDATE for any number of rows, the last of which it may name again and again: one for each number
+        would have to be compiled, and be kept by the engine and by each connection.
+        """
         stamp = now()
-        plans = {answer.row[kind.number]: _next(answer, stamp) for answer in answers}
+        named = [*answers, *answers[-1:] * (BATCH - len(answers))]
+        numbers = [answer.row[kind.number] for answer in named]
         asked = [answer.row[kind.number] for answer in answers if answer.asked]
         when = case(
-            *((kind.column == number, literal(at, UtcTime())) for number, at in plans.items()),
+            *((kind.column == answer.row[kind.number], literal(_next(answer, stamp), UtcTime())) for answer in named),
             else_=kind.table.c.next_check_at,
         )
         tx.connection.execute(
             update(kind.table)
-            .where(kind.column.in_(plans), kind.table.c.next_check_at == lease)
+            .where(kind.column.in_(numbers), kind.table.c.next_check_at == lease)
             .values(next_check_at=when, checks=kind.table.c.checks + case((kind.column.in_(asked), 1), else_=0))
         )
 

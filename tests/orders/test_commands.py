@@ -107,6 +107,7 @@ def test_a_notification_is_replayed_once_the_order_is_there(house: House, shell:
     assert "no open incident" in shell("incidents", "--resolve", str(incident["id"]), status=1).stderr
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_a_replay_prints_no_terminal_escapes_of_whoever_forwarded_it(house: House, shell: Shell):
     number = house.order()
     house.box.pay(number, deliver=False)
@@ -140,6 +141,7 @@ def failing(house: House, shell: Shell) -> Shell:
     return Shell({**shell.env, "orderService": "tests.orders.test_commands:Failing"})
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_a_replay_that_the_shop_fails_is_one_line_and_changes_nothing(house: House, shell: Shell, failing: Shell):
     number = house.paid()
     with house.store.database.engine.begin() as connection:
@@ -152,6 +154,7 @@ def test_a_replay_that_the_shop_fails_is_one_line_and_changes_nothing(house: Hou
     assert house.state(number) == "PENDING"
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_events_that_fail_end_with_1_and_are_shown_as_plain_text(house: House, failing: Shell):
     number = house.order(total=200)
     house.box.pay(number, deliver=False)
@@ -190,6 +193,7 @@ def test_a_run_tells_its_progress_and_its_summary(house: House, shell: Shell):
     assert "MISSING_CREDENTIALS" in shell("reconcile", bare=True, status=1).stderr
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_a_run_that_wechat_pay_does_not_answer_ends_with_1(house: House, shell: Shell):
     house.order()
     with house.store.database.engine.begin() as connection:
@@ -200,6 +204,7 @@ def test_a_run_that_wechat_pay_does_not_answer_ends_with_1(house: House, shell: 
     assert (summary["checked"], summary["failed"], summary["left"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_a_bill_is_compared_in_words_and_as_csv(house: House, shell: Shell, tmp_path: Path):
     day = business_day(house)
     number = house.paid()

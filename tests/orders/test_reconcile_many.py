@@ -7,16 +7,21 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from datetime import timedelta
+from typing import NoReturn, cast
 
 import pytest
 from sqlalchemy import event, insert, select
 
 from sandbox import Sandbox
 from services.orders.columns import now
+from services.orders.reconcile import Reconciler
 from services.orders.schema import orders
 from services.orders.store import Store, canonical
+from services.wechatpay.client import Client as WechatClient
+from services.wechatpay.errors import NotSent
 from tests.orders.house import OPERATOR, House
 from tests.support import ROOT
 
@@ -113,3 +118,43 @@ def test_the_database_is_asked_at_most_twice_for_each_order(house: House, paid_e
     assert reply.body["data"]["data"]["checked"] == MANY
     assert reply.body["data"]["data"]["changed"] == (MANY if paid_every == 1 else 1)
     assert 0 < cut <= 2 * MANY
+
+
+def test_runs_of_any_size_plan_by_the_same_statement(house: House):
+    """Each statement is compiled and kept, by the engine and by each connection."""
+    said: list[str] = []
+    engine = house.function.application.extensions["pay"].orders.parts.store.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    for count in (1, 2, 7, 50, 51):
+        store_due(house.store, house.box, count, paid_every=10_000)
+        reply = house.function.call("wxpay_reconcile", {}, OPERATOR)
+        assert reply.body["data"]["data"]["checked"] == count
+    # Beside the numbers that are asked about, of which there may be none.
+    updates = [one for one in said if one.startswith("UPDATE") and "checks" in one]
+    updates = [re.sub(r"%\(\w+\)s(::\w+)?|%s", "?", one) for one in updates]
+    plans = [re.sub(r"IN \([^)]*\)", "IN (...)", one) for one in updates]
+    assert len(plans) >= 5
+    assert len(set(plans)) == 1
+
+
+def test_rows_are_asked_about_in_turn_with_all_else_that_computes(house: House):
+    class Client:
+        """Computes for a while, and gives up."""
+
+        def __init__(self) -> None:
+            self.asked, self.together, self.most = 0, 0, 0
+
+        def call(self, *_: object, **__: object) -> NoReturn:
+            self.asked += 1
+            self.together += 1
+            self.most = max(self.most, self.together)
+            time.sleep(0.02)  # no waiting that lets others on
+            self.together -= 1
+            raise NotSent("no")
+
+    client = Client()
+    store_due(house.store, house.box, 12, paid_every=10_000)
+    service = house.function.application.extensions["pay"].orders
+    counts = Reconciler(service, cast("WechatClient", client), house.box.credentials.merchant_id).run()
+    assert (counts["failed"], client.asked) == (12, 12)
+    assert client.most == 1
