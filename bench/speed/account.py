@@ -54,7 +54,7 @@ async def _load(shop: Shop, scene: str, application: str) -> Load:
     more = {}
     if scene == "sqlite":
         more["orderDatabaseUrl"] = f"sqlite:///{shop.folder / number()}.sqlite3"
-    async with shop.function(application, **more) as function:
+    async with shop.function(application, **more) as function:  # type: ignore[arg-type]
         await function.healthy()
         warm_up, requests, seconds = await _requests(shop, scene, function)
         await function.loop(CLIENTS, warm_up, seconds and 1)

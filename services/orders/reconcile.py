@@ -257,7 +257,7 @@ class Reconciler:
         would have to be compiled, and be kept by the engine and by each connection.
         """
         stamp = now()
-        named = [*answers, *answers[-1:] * (BATCH - len(answers))]
+        named = [*answers, *[answers[-1]] * (BATCH - len(answers))]
         numbers = [answer.row[kind.number] for answer in named]
         asked = [answer.row[kind.number] for answer in answers if answer.asked]
         when = case(
