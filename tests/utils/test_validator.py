@@ -886,3 +886,47 @@ def test_an_answer_about_many_bad_items_stays_bounded():
 
     assert time.monotonic() - started < 2
     assert len(errors) == 200 * 4
+
+
+# What works on the order database
+
+
+@pytest.mark.parametrize("name", ["TRADE_BILL", "FUNDFLOW_BILL"])
+@pytest.mark.parametrize("day", ["2026-02-28", "2024-02-29", "2026-12-31"])
+def test_a_bills_day_is_taken_as_it_is_written(name: str, day: str):
+    assert loaded(name, {"bill_date": day})["bill_date"] == day
+
+
+@pytest.mark.parametrize("name", ["TRADE_BILL", "FUNDFLOW_BILL"])
+@pytest.mark.parametrize(
+    "day",
+    ["2026-02-29", "2026-13-01", "20260228", "2026-2-28", "26-02-28", "2026-02-28T00:00:00", " 2026-02-28",
+     "2026-02-28\n", "\uff12\uff10\uff12\uff16-02-28", "yesterday", "", 20260228, True, ["2026-02-28"]],
+)  # fmt: skip
+def test_what_is_no_day_is_told_how_one_is_written(name: str, day: object):
+    assert problems(name, {"bill_date": day}) == {"bill_date": "must be a day as YYYY-MM-DD"}
+
+
+def test_a_bill_needs_its_day_and_an_account_that_there_is():
+    assert problems("TRADE_BILL", {}) == {"bill_date": "is required"}
+    assert loaded("FUNDFLOW_BILL", {"bill_date": "2026-02-28"})["account_type"] == "BASIC"
+    for account in ("BASIC", "OPERATION", "FEES"):
+        body = {"bill_date": "2026-02-28", "account_type": account}
+        assert loaded("FUNDFLOW_BILL", body) == body
+    assert list(problems("FUNDFLOW_BILL", {"bill_date": "2026-02-28", "account_type": "basic"})) == ["account_type"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "unset", "most"),
+    [
+        ("ORDER_WAIT", {"out_trade_no": "ORDER-2030_01"}, {"seconds": 18}, {"seconds": 18}),
+        ("RECONCILE", {}, {"limit": 1000, "seconds": 10}, {"limit": 100_000, "seconds": 12}),
+    ],
+)
+def test_bounds_of_what_works_on_the_order_database(name: str, body: dict, unset: dict, most: dict):
+    assert loaded(name, body) == body | unset
+    for field, value in most.items():
+        assert loaded(name, body | {field: 1})[field] == 1
+        assert loaded(name, body | {field: value})[field] == value
+        for bad in (0, value + 1, -1, 1.5, "1", True, None):
+            assert list(problems(name, body | {field: bad})) == [field]
