@@ -309,7 +309,7 @@ def _identity(value: object) -> str:
 def _is_end_user(claims: Mapping[str, Any]) -> bool:
     return (
         bool(_identity(claims.get("sub")))
-        and claims["sub"] not in ("anon", "service_account", "service_role")
+        and claims["sub"] not in ("service_account", "service_role")
         and "service_role" not in _words(claims.get("role"))
         and "server" not in _words(claims.get("scope"))
         and "client_server" not in _words(claims.get("client_type"))

@@ -298,7 +298,7 @@ NEEDS_NO_KEY = ("alg", "HS256 by", "RS512", "PS256", "no kid", "empty kid", "kid
 
 @pytest.mark.parametrize("name", [name for name in FORGERIES if name.startswith(NEEDS_NO_KEY)])
 def test_a_token_without_rs256_and_kid_is_refused_without_asking_for_keys(verifier, claims, jwks, name):
-    with pytest.raises(BadToken):
+    with pytest.raises(BadToken, match=r"^Authorization: "):
         verifier.verify(forgeries(claims())[name])
     assert jwks.requests == []
 
@@ -544,7 +544,7 @@ def test_who_waits_for_anothers_fetch_does_so_no_longer_than_a_fetch_may_take(to
     verifier, text = TokenVerifier(ENV, jwks.url, get, clock), token()
 
     def ask(name):
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(KeysUnavailable, match="cannot be fetched now"):
             verifier.verify(text)
         ended.append(name)
 
@@ -694,7 +694,7 @@ def test_a_provider_sub_that_is_no_openid_leaves_the_uid(verifier, token, value)
     assert described(caller) == ("", UID, "", UID, False)
 
 
-@pytest.mark.parametrize("value", ["o" * 128, "8613800138000x", "1+", "o+1", "o"])
+@pytest.mark.parametrize("value", ["o" * 128, "8613800138000x", "X8613800138000", "1+", "o+1", "o"])
 def test_any_other_printable_word_may_be_an_openid(verifier, token, value):
     caller = Caller.from_request(bearer(token(provider_sub=value, sub="u" * 128)), policy(tokens=verifier))
     assert described(caller) == (value, "u" * 128, value, "u" * 128, False)
