@@ -490,6 +490,11 @@ def test_a_key_of_another_kind_in_the_set_does_not_hide_the_good_one(verifier, t
         verifier.verify(token("second", "enc"))
 
 
+def test_a_key_that_is_said_to_be_for_signatures_is_one(verifier, token, jwks):
+    jwks.keys = [jwk("first", use="sig")]
+    assert verifier.verify(token())["sub"] == UID
+
+
 @pytest.mark.parametrize("alg", ["RS512", "PS256", "HS256"])
 def test_a_key_meant_for_another_algorithm_is_not_used_for_rs256(verifier, token, jwks, alg):
     jwks.keys = [jwk("second"), jwk("first", alg=alg)]

@@ -930,3 +930,40 @@ def test_bounds_of_what_works_on_the_order_database(name: str, body: dict, unset
         assert loaded(name, body | {field: value})[field] == value
         for bad in (0, value + 1, -1, 1.5, "1", True, None):
             assert list(problems(name, body | {field: bad})) == [field]
+
+
+def test_an_order_that_is_waited_for_is_named_as_it_was_placed():
+    for number in ("A" * 6, "A" * 32, "a_b-c|d*e"):
+        assert loaded("ORDER_WAIT", {"out_trade_no": number})["out_trade_no"] == number
+    for number in ("A" * 5, "A" * 33, "ORDER 1", "", None, 123456):
+        assert list(problems("ORDER_WAIT", {"out_trade_no": number})) == ["out_trade_no"]
+    assert problems("ORDER_WAIT", {}) == {"out_trade_no": "is required"}
+    assert loaded("ORDERS_INIT", {}) == {}
+
+
+# Repeated settings, to the letter
+
+
+def test_an_appid_is_no_address():
+    fixed = {"appid": ["wx1"], "mchid": ["1900000109"], "notify_url": ["https://shop.example/pay"]}
+    for other in ("wx1?x", "wx1#x", "wx1/", "WX1"):
+        assert list(problems("NATIVE_ORDER", {**ORDER, "appid": other}, fixed)) == ["appid"]
+
+
+@pytest.mark.parametrize(
+    ("url", "configured"),
+    [
+        ("http://shop.example:80/pay", "http://shop.example/pay"),
+        ("https://shop.example:443/pay", "https://shop.example/pay"),
+        ("https://shop.example", "https://shop.example/"),
+        ("https://shop.example/pay?" + "q" * 231, "https://shop.example/pay"),
+    ],
+)
+def test_a_notify_url_that_leads_to_the_same_place_may_be_repeated(url: str, configured: str):
+    fixed = {"notify_url": [configured]}
+    assert len(url) <= 256
+    loaded("NATIVE_ORDER", {**ORDER, "notify_url": url}, fixed)
+    longer = url + "?" + "q" * (256 - len(url))
+    for other in (longer, url.replace("shop", "shop2"), url.replace("/pay", "/paid").replace("example:", "example:1")):
+        if other != url:
+            assert list(problems("NATIVE_ORDER", {**ORDER, "notify_url": other}, fixed)) == ["notify_url"]
