@@ -908,7 +908,8 @@ def test_what_is_no_day_is_told_how_one_is_written(name: str, day: object):
 
 
 def test_a_bill_needs_its_day_and_an_account_that_there_is():
-    assert problems("TRADE_BILL", {}) == {"bill_date": "is required"}
+    for name in ("TRADE_BILL", "FUNDFLOW_BILL"):
+        assert problems(name, {}) == {"bill_date": "is required"}
     assert loaded("FUNDFLOW_BILL", {"bill_date": "2026-02-28"})["account_type"] == "BASIC"
     for account in ("BASIC", "OPERATION", "FEES"):
         body = {"bill_date": "2026-02-28", "account_type": account}
