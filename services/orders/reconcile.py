@@ -257,11 +257,12 @@ class Reconciler:
         would have to be compiled, and be kept by the engine and by each connection.
         """
         stamp = now()
-        named = [*answers, *[answers[-1]] * (BATCH - len(answers))]
-        numbers = [answer.row[kind.number] for answer in named]
+        plans = [(answer.row[kind.number], _next(answer, stamp)) for answer in answers]
+        plans += plans[-1:] * (BATCH - len(plans))
+        numbers = [number for number, _ in plans]
         asked = [answer.row[kind.number] for answer in answers if answer.asked]
         when = case(
-            *((kind.column == answer.row[kind.number], literal(_next(answer, stamp), UtcTime())) for answer in named),
+            *((kind.column == number, literal(at, UtcTime())) for number, at in plans),
             else_=kind.table.c.next_check_at,
         )
         tx.connection.execute(
