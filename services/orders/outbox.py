@@ -1,8 +1,9 @@
 """Side effects that happen once: an event is a row of the transaction that caused it, and delivered from there.
 
-Whoever delivers leases the row first; a delivery that failed comes again after a growing pause, and after the last
-try the event is dead, which is an incident, until somebody replays it. A crash between a hook and its mark makes the
-hook run again, with the same event id: at least once, and once for whoever looks at the id.
+Whoever delivers has leased the row: one that is to be delivered at once is born with its lease, so that nothing is
+written between its transaction and its hook. A delivery that failed comes again after a growing pause, and after the
+last try the event is dead, which is an incident, until somebody replays it. A crash between a hook and its mark makes
+the hook run again, with the same event id: at least once, and once for whoever looks at the id.
 """
 
 from __future__ import annotations
@@ -60,22 +61,37 @@ class Outbox:
         self._places = threading.BoundedSemaphore(AT_ONCE)
         self._held_now: set[str] = set()
 
-    def deliver_new(self, identifiers: Sequence[str], deadline: float) -> None:
-        """Deliver what has just been committed; returns at `deadline` (`time.monotonic()`) at the latest.
+    def run_and_deliver(self, work: Callable[[Transaction], None], deadline: float) -> None:
+        """`work` in a transaction; then, until `deadline` (`time.monotonic()`), the hooks of what it brought about.
 
-        What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over.
+        What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over. In a
+        transaction that is open already, and where no thread may be begun, all is left to the next run. Raises what
+        Database.run raises.
         """
-        if not identifiers or time.monotonic() >= deadline or not self._places.acquire(blocking=False):
+        database = self._database
+        if database.in_transaction or time.monotonic() >= deadline or not self._places.acquire(blocking=False):
+            database.run(work)
             return
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(self._deliver_new, identifiers), name="outbox", daemon=True)
+        created: list[str] = []
+        leased = _leased(secrets.token_hex(16))
+
+        def leasing(tx: Transaction) -> None:
+            nonlocal created
+            created, tx.leased = tx.events, {**leased, "attempts": 1}
+            work(tx)
+
         try:
-            thread.start()
-        except RuntimeError:  # no thread to be had: the next run delivers
+            database.run(leasing)
+        except DatabaseFailed:
+            self._begin(created, leased["lease"])  # a COMMIT whose answer was lost may have been made
+            raise
+        except BaseException:
             self._places.release()
-            return
-        with processor.waiting():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            raise
+        thread = self._begin(created, leased["lease"])
+        if thread:
+            with processor.waiting():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def run(self, *, limit: int = 1000, seconds: float = 30.0) -> dict[str, int]:
         """Deliver what is due: at most `limit` events, none begun after `seconds`; returns counts by outcome."""
@@ -103,18 +119,39 @@ class Outbox:
         statement = update(events).where(events.c.id == identifier).values(values)
         return bool(self._database.run(lambda tx: tx.connection.execute(statement).rowcount))
 
-    def _deliver_new(self, identifiers: Sequence[str]) -> None:
+    def _begin(self, identifiers: Sequence[str], token: str) -> threading.Thread | None:
+        """A thread that delivers what was born with this lease, and gives up the place that was taken for it."""
+        if identifiers:
+            run = contextvars.copy_context().run
+            arguments = (self._deliver_new, identifiers, token)
+            thread = threading.Thread(target=run, args=arguments, name="outbox", daemon=True)
+            try:
+                thread.start()
+                return thread
+            except RuntimeError:  # no thread to be had: a run delivers when the lease is over
+                pass
+        self._places.release()
+        return None
+
+    def _deliver_new(self, identifiers: Sequence[str], token: str) -> None:
         try:
-            token = secrets.token_hex(16)
-            fresh = [events.c.id.in_(identifiers), events.c.state == PENDING, events.c.attempts == 0]
-            leased = self._database.run(lambda tx: self._lease(tx, token, fresh))
-            with self._held(leased):
-                for row in leased:
+            rows = self._born(identifiers, token)
+            with self._held(rows):
+                for row in rows:
                     self._deliver(row, token)
         except Exception:
-            log.exception("events could not be delivered at once; the next delivery run does it")
+            log.exception("events could not be delivered at once; a delivery run does it when their lease is over")
         finally:
             self._places.release()
+
+    def _born(self, identifiers: Sequence[str], token: str) -> list[Row]:
+        query = select(events).where(events.c.id.in_(identifiers), events.c.lease == token)
+        with self._database.reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        if len(rows) < len(identifiers):
+            missing = len(identifiers) - len(rows)
+            log.warning("%d of %d events are not there to be delivered at once", missing, len(identifiers))
+        return rows
 
     @contextmanager
     def _held(self, rows: Sequence[Row]) -> Iterator[None]:
@@ -137,15 +174,15 @@ class Outbox:
                 .limit(limit)
             )
             found = tx.connection.execute(self._database.locked(due, skip=True)).scalars().all()
-            return self._lease(tx, token, [events.c.id.in_(found), events.c.state == PENDING]) if found else []
+            if not found:
+                return []
+            values = {**_leased(token), "attempts": events.c.attempts + 1}
+            pending = [events.c.id.in_(found), events.c.state == PENDING]
+            tx.connection.execute(update(events).where(*pending).values(values))
+            taken = tx.connection.execute(select(events).where(events.c.lease == token, pending[0]))
+            return [dict(row) for row in taken.mappings()]
 
         return token, self._database.run(claim)
-
-    def _lease(self, tx: Transaction, token: str, which: list[Any]) -> list[Row]:
-        values = {"lease": token, "next_at": now() + timedelta(seconds=LEASE), "attempts": events.c.attempts + 1}
-        tx.connection.execute(update(events).where(*which).values(values))
-        found = tx.connection.execute(select(events).where(events.c.lease == token, *which[:1]))
-        return [dict(row) for row in found.mappings()]
 
     def _deliver(self, row: Row, token: str) -> str:
         """Run the hook and write down how it went: delivered, failed or dead."""
@@ -194,6 +231,10 @@ class Outbox:
             except DatabaseFailed:
                 if attempt == MARK_TRIES:
                     raise
+
+
+def _leased(token: str) -> dict[str, Any]:
+    return {"lease": token, "next_at": now() + timedelta(seconds=LEASE)}
 
 
 def _bring_back(tx: Transaction) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, func, insert, or_, select, update
@@ -388,33 +389,28 @@ class SqlOrderService(OrderService):
             self._take_notice(kind, result)
 
     def _take_notice(self, kind: str, fields: Params) -> None:
-        def learn(tx: Transaction) -> list[str]:
+        def learn(_: Transaction) -> None:
             self.parts.store.learn(kind, fields)
-            return tx.events
 
-        created = self.parts.store.database.run(learn)
-        if not self.parts.store.database.in_transaction:  # else they are not there yet: the next run delivers
-            self.outbox.deliver_new(created, time.monotonic() + HOOK_WAIT)
+        self.outbox.run_and_deliver(learn, time.monotonic() + HOOK_WAIT)
 
     # Callbacks
 
     def handler_notification(self, notification: Notification, deadline: float) -> Any:
         """One transaction: the change of state, its outbox event, the inbox row. Then hooks, while time allows."""
-        database = self.parts.store.database
-        with database.going_first():
+        work = partial(self._take_in, notification=notification, deadline=deadline)
+        with self.parts.store.database.going_first():
             try:
-                created = database.run(lambda tx: self._take_in(tx, notification, deadline))
+                self.outbox.run_and_deliver(work, deadline - HOOK_RESERVE)
             except _NotKept as refusal:
                 return refusal.outcome
-            self.outbox.deliver_new(created, deadline - HOOK_RESERVE)
             return None
 
-    def _take_in(self, tx: Transaction, notification: Notification, deadline: float) -> list[str]:
+    def _take_in(self, tx: Transaction, notification: Notification, deadline: float) -> None:
         outcome = super().handler_notification(notification, deadline)
         if not is_kept(outcome):
             raise _NotKept(outcome)  # and rolls back
         self.parts.store.keep_notification(notification, tx.outcome or facts.KEPT)
-        return tx.events
 
     def handler_unified_trigger(self, params: Params) -> Any:
         log.info("handlerUnifiedTrigger - payment result: %s %s", params["out_trade_no"], params["trade_state"])

@@ -195,6 +195,7 @@ class Store:
             "attempts": 0,
             "next_at": stamp,
             "created_at": stamp,
+            **tx.leased,
         }
         tx.before_commit.append((events, "id", row))
         tx.events.append(identifier)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.event import listen
 
 from sandbox import Sandbox
 from services.orders.columns import now
+from services.orders.database import Transaction
 from services.orders.outbox import MAX_TRIES, Outbox
 from services.orders.schema import events
 from services.orders.service import SqlOrderService
@@ -250,6 +255,104 @@ def test_what_was_begun_under_a_lease_that_ended_marks_nothing(shop: House, hook
     assert (event["state"], event["attempts"]) == ("PENDING", 2)
     make_due(shop)
     assert run(shop)["delivered"] == 1
+
+
+# Events that are born leased: nothing is written between a callback's transaction and its hook
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch, shop: House, hooks: Hooks) -> House:
+    """A shop whose outbox has one place: whoever keeps it leaves none for the next callback."""
+    monkeypatch.setattr("services.orders.outbox.AT_ONCE", 1)
+    hooks.use(hooks.parts)
+    return shop
+
+
+def assert_has_a_place(shop: House, hooks: Hooks) -> None:
+    before = len(hooks.calls)
+    shop.paid()
+    assert len(hooks.calls) == before + 1
+
+
+def test_a_callback_writes_once_before_its_hook_and_once_after_it(shop: House, hooks: Hooks):
+    number, commits, seen = shop.order(), [], []
+
+    def look(order):
+        seen.extend([*stored(shop), len(commits)])
+
+    hooks.on_paid = look  # type: ignore[method-assign]
+    hooks.use(hooks.parts)
+    listen(hooks.parts.store.database.engine, "commit", commits.append)
+    shop.box.pay(number)
+    event, written = seen
+    assert (event["state"], event["attempts"], len(event["lease"]), written) == ("PENDING", 1, 32, 1)
+    assert timedelta(seconds=50) < event["next_at"] - now() <= timedelta(seconds=60)
+    (event,) = stored(shop)
+    assert (event["state"], event["attempts"], event["lease"], len(commits)) == ("DONE", 1, None, 2)
+
+
+def test_what_finds_no_place_is_kept_and_due_at_once(narrow: House, hooks: Hooks):
+    hooks.takes = 6.0
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(narrow.paid)
+        while not hooks.calls:
+            assert not slow.done()
+        hooks.takes = 0.0
+        number = narrow.paid()
+        left = next(event for event in stored(narrow) if event["number"] == number)
+        assert (left["state"], left["attempts"], left["lease"], len(hooks.calls)) == ("PENDING", 0, None, 1)
+        assert left["next_at"] <= now()
+        assert run(narrow)["delivered"] == 1
+        slow.result()
+    assert [order["out_trade_no"] for _, order in hooks.calls][1:] == [number]
+
+
+def test_what_no_thread_can_be_begun_for_comes_when_its_lease_is_over(
+    narrow: House, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+):
+    begin = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "outbox":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        narrow.paid()
+        (event,) = stored(narrow)
+        assert (event["state"], event["attempts"], hooks.calls) == ("PENDING", 1, [])
+        assert run(narrow)["delivered"] == 0  # leased
+    make_due(narrow)
+    assert run(narrow)["delivered"] == 1
+    assert_has_a_place(narrow, hooks)
+
+
+def test_what_brings_about_nothing_or_fails_gives_its_place_back(narrow: House, hooks: Hooks):
+    number = narrow.paid()
+    assert narrow.box.deliver("order", number)[0].acknowledged  # again: no event
+    hooks.handler_unified_trigger = lambda params: False  # type: ignore[method-assign]
+    assert not narrow.box.pay(narrow.order())[0].acknowledged
+    del hooks.handler_unified_trigger
+    assert_has_a_place(narrow, hooks)
+
+
+@pytest.mark.parametrize("ends", ["committed", "rolled back"])
+def test_in_a_transaction_that_is_open_hooks_are_left_to_the_next_run(shop: House, hooks: Hooks, ends: str):
+    number = shop.order()
+
+    def close(tx: Transaction) -> None:
+        hooks.handler_close({"out_trade_no": number})
+        assert (hooks.calls, len(tx.events)) == ([], 1)
+        if ends == "rolled back":
+            raise LookupError
+
+    with suppress(LookupError):
+        hooks.parts.store.database.run(close)
+    assert hooks.calls == []
+    found = [(event["state"], event["attempts"], event["lease"]) for event in stored(shop)]
+    assert found == ([("PENDING", 0, None)] if ends == "committed" else [])
+    assert run(shop)["delivered"] == len(found)
+    assert len(hooks.calls) == len(found)
 
 
 # A hook that a merchant overrides beside the keeping
