@@ -147,7 +147,7 @@ class Outbox:
     def _born(self, identifiers: Sequence[str], token: str) -> list[Row]:
         query = select(events).where(events.c.id.in_(identifiers), events.c.lease == token)
         with self._database.reading() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
+            rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
         if len(rows) < len(identifiers):
             missing = len(identifiers) - len(rows)
             log.warning("%d of %d events are not there to be delivered at once", missing, len(identifiers))
