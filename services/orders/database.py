@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -64,6 +64,9 @@ class Database:
         self._patience = patience
         self._turns = Turns() if self.kind == "sqlite" else None
         self._goes_first: ContextVar[bool] = ContextVar("goes_first", default=False)
+        # SQLite has no transaction but those of _begin_sqlite.
+        self._reading: dict[str, Any] = {"begins": False} if self._turns else {"isolation_level": "AUTOCOMMIT"}
+        self._inserts: dict[Hashable, Any] = {}
         self._open: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
 
     def run(self, work: Callable[[Transaction], Result]) -> Result:
@@ -117,7 +120,7 @@ class Database:
             return
         try:
             with processor.computing(first=self._goes_first.get()), self._connected() as connection:
-                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+                yield connection.execution_options(**self._reading)
         except SQLAlchemyError as error:
             raise failed(error) from error
 
@@ -128,19 +131,20 @@ class Database:
         """
         return query.with_for_update(skip_locked=skip and self._can_skip())
 
-    def upsert(self, table: Table, values: Mapping[str, Any], key: str, update: Mapping[str, Any]) -> Any:
-        """An INSERT of `values` that, where `key` is there already, updates that row by `update` instead."""
-        if self.kind == "mysql":
-            return mysql.insert(table).values(values).on_duplicate_key_update(update)
-        insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
-        return insert(table).values(values).on_conflict_do_update(index_elements=[key], set_=update)
+    def insert(
+        self, tx: Transaction, table: Table, rows: list[dict[str, Any]], key: str, *, count: str = "", replace: str = ""
+    ) -> None:
+        """Insert `rows`, all of the same columns.
 
-    def insert_new(self, table: Table, rows: Sequence[Mapping[str, Any]], key: str) -> Any:
-        """An INSERT that leaves out the rows whose `key` is there already."""
-        if self.kind == "mysql":
-            return mysql.insert(table).values(rows).on_duplicate_key_update({key: table.c[key]})
-        insert = postgresql.insert if self.kind == "postgresql" else sqlite.insert
-        return insert(table).values(rows).on_conflict_do_nothing(index_elements=[key])
+        Where a `key` is there already, that row stays; or with `count`, this column of it grows by one, and those named
+        in `replace` become the new row's.
+        """
+        which = (table, tuple(rows[0]), key, count, replace)
+        compiled = self._inserts.get(which)
+        if compiled is None:  # SQLAlchemy keeps no statement compiled that only one kind of database has
+            statement = _insert(self.kind, table, key, count, replace.split())
+            compiled = self._inserts[which] = statement.compile(self.engine, column_keys=list(rows[0]))
+        tx.connection.execute(compiled, rows if len(rows) > 1 else rows[0])
 
     def close(self) -> None:
         self.engine.dispose()
@@ -172,7 +176,7 @@ class Database:
                 if transaction.broken is not None:
                     raise transaction.broken
                 for (table, key), rows in _grouped(transaction.before_commit).items():
-                    connection.execute(self.insert_new(table, rows, key))
+                    self.insert(transaction, table, rows, key)
                 with processor.waiting(first=is_first):
                     begun.commit()
             finally:
@@ -193,6 +197,18 @@ class Database:
         if self.kind == "mysql":
             return version >= ((10, 6) if getattr(dialect, "is_mariadb", False) else (8, 0, 1))
         return self.kind == "postgresql"
+
+
+def _insert(kind: str, table: Table, key: str, count: str, replaced: Sequence[str]) -> Any:
+    if kind == "mysql":
+        into = mysql.insert(table)
+        counted = {count: table.c[count] + 1} if count else {key: table.c[key]}
+        return into.on_duplicate_key_update({**counted, **{name: into.inserted[name] for name in replaced}})
+    insert = (postgresql.insert if kind == "postgresql" else sqlite.insert)(table)
+    if not count:
+        return insert.on_conflict_do_nothing(index_elements=[key])
+    changed = {count: table.c[count] + 1, **{name: insert.excluded[name] for name in replaced}}
+    return insert.on_conflict_do_update(index_elements=[key], set_=changed)
 
 
 def _grouped(rows: Sequence[tuple[Table, str, dict[str, Any]]]) -> dict[tuple[Table, str], list[dict[str, Any]]]:
@@ -262,7 +278,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if connection.get_execution_options().get("begins", True):
         with processor.waiting(first=True):
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # a lock taken later may fail, and not wait
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from services.merchant_code import DatabaseFailed, contained, is_kept
 from services.orders.columns import now
@@ -41,6 +41,10 @@ FURTHEST = timedelta(seconds=2 * LONGEST_PAUSE)  # ahead; what is due later was 
 BATCH = 10
 MARK_TRIES = 3
 AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run
+
+_BORN = select(events).where(
+    events.c.id.in_(bindparam("identifiers", expanding=True)), events.c.lease == bindparam("token")
+)
 
 Hook = Callable[[dict[str, Any]], Any]
 
@@ -145,9 +149,9 @@ class Outbox:
             self._places.release()
 
     def _born(self, identifiers: Sequence[str], token: str) -> list[Row]:
-        query = select(events).where(events.c.id.in_(identifiers), events.c.lease == token)
         with self._database.reading() as connection:
-            rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
+            found = connection.execute(_BORN, {"identifiers": identifiers, "token": token}).mappings()
+            rows: list[Row] = [dict(row) for row in found]
         if len(rows) < len(identifiers):
             missing = len(identifiers) - len(rows)
             log.warning("%d of %d events are not there to be delivered at once", missing, len(identifiers))
@@ -213,14 +217,10 @@ class Outbox:
     def _mark(
         self, row: Row, token: str, values: Mapping[str, Any], error: str | None, incident: Incident | None = None
     ) -> None:
-        statement = (
-            update(events)
-            .where(events.c.id == row["id"], events.c.lease == token)
-            .values({**values, "lease": None, "last_error": error})
-        )
+        values = {**values, "lease": None, "last_error": error}
 
         def mark(tx: Transaction) -> None:
-            if tx.connection.execute(statement).rowcount == 1 and incident:
+            if self._store.change(tx, events.c.id, row["id"], values, lease=token) and incident:
                 self._store.record_incident(incident)
 
         # A hook that ran and is not marked runs again: a busy database is asked more than once.

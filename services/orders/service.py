@@ -161,16 +161,17 @@ class SqlOrderService(OrderService):
 
     def _place(self, tx: Transaction, params: Params, owner: str) -> Params:
         number = params["out_trade_no"]
-        row = self.parts.store.locked(tx, orders, orders.c.out_trade_no == number)
+        store = self.parts.store
+        row = store.locked(tx, orders.c.out_trade_no, number)
         fresh = self._new_order(params, owner)
         if row is None:
-            tx.connection.execute(insert(orders).values(fresh))
+            tx.connection.execute(insert(orders), fresh)
             return params
         if row["owner"] != owner:
             raise Refused(Message("out_trade_no {number} is taken: use another one", number=number), 409)
         if row["state"] == states.REFUSED:
             again = fresh | {"attempts": row["attempts"] + 1}  # an old attempt may still be under way
-            tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(again))
+            store.change(tx, orders.c.out_trade_no, number, again)
             return params
         known = json.loads(row["params"])
         if _comparable(known) != _comparable(params):
@@ -183,7 +184,7 @@ class SqlOrderService(OrderService):
         values["created_at"] = min(row["created_at"], fresh["created_at"])
         if "time_expire" not in known:  # whoever asks for it again gets as much time to pay as the first time
             values |= {name: fresh[name] for name in ("expires_at", "next_check_at")}
-        tx.connection.execute(update(orders).where(orders.c.out_trade_no == number).values(values))
+        store.change(tx, orders.c.out_trade_no, number, values)
         same: Params = known
         return same
 
@@ -211,12 +212,9 @@ class SqlOrderService(OrderService):
 
     def handler_unified(self, params: Params) -> Any:
         super().handler_unified(params)
-        statement = (
-            update(orders)
-            .where(orders.c.out_trade_no == params["out_trade_no"], orders.c.unknown)
-            .values(unknown=False, updated_at=now())
-        )
-        self.parts.store.database.run(lambda tx: tx.connection.execute(statement))
+        store, values = self.parts.store, {"unknown": False, "updated_at": now()}
+        number = params["out_trade_no"]
+        store.database.run(lambda tx: store.change(tx, orders.c.out_trade_no, number, values, unknown=True))
 
     def handler_close(self, params: Params) -> Any:
         super().handler_close(params)
@@ -231,7 +229,7 @@ class SqlOrderService(OrderService):
     def _reserve_refund(self, tx: Transaction, params: Params) -> Params:
         store, number, amount = self.parts.store, params["out_refund_no"], params["amount"]
         order = store.locked_order(tx, params.get("out_trade_no"), params.get("transaction_id"))
-        row = store.locked(tx, refunds, refunds.c.out_refund_no == number)
+        row = store.locked(tx, refunds.c.out_refund_no, number)
         if row is not None and row["state"] != states.REFUSED:
             same = self._repeated(tx, refunds.c.out_refund_no, row, params)
             if row["state"] == states.CLOSED:
@@ -244,9 +242,9 @@ class SqlOrderService(OrderService):
             fresh |= {"out_trade_no": order["out_trade_no"], "transaction_id": order["transaction_id"]}
         if row is not None:
             fresh["attempts"] = row["attempts"] + 1  # an old attempt may still be under way
-            tx.connection.execute(update(refunds).where(refunds.c.out_refund_no == number).values(fresh))
+            store.change(tx, refunds.c.out_refund_no, number, fresh)
         else:
-            tx.connection.execute(insert(refunds).values(fresh))
+            tx.connection.execute(insert(refunds), fresh)
         return params
 
     def _require_refundable(self, tx: Transaction, order: Row | None, params: Params) -> None:
@@ -273,11 +271,8 @@ class SqlOrderService(OrderService):
         known: Params = json.loads(row["params"])
         if known != params:
             raise _taken(number.name, row[number.name])
-        tx.connection.execute(
-            update(number.table)
-            .where(number == row[number.name])
-            .values(attempts=row["attempts"] + 1, updated_at=now())
-        )
+        values = {"attempts": row["attempts"] + 1, "updated_at": now()}
+        self.parts.store.change(tx, number, row[number.name], values)
         return known
 
     def handler_refund(self, params: Params) -> Any:
@@ -307,14 +302,15 @@ class SqlOrderService(OrderService):
         number = params["out_bill_no"]
         named = {name: params[name] for name in params if name == "user_name"}
         nameless = {name: value for name, value in params.items() if name != "user_name"}
-        row = self.parts.store.locked(tx, transfers, transfers.c.out_bill_no == number)
+        store = self.parts.store
+        row = store.locked(tx, transfers.c.out_bill_no, number)
         if row is None or row["state"] == states.REFUSED:
             fresh = _new_transfer(nameless, digest)
             if row is None:
-                tx.connection.execute(insert(transfers).values(fresh))
+                tx.connection.execute(insert(transfers), fresh)
             else:
                 fresh["attempts"] = row["attempts"] + 1  # an old attempt may still be under way
-                tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(fresh))
+                store.change(tx, transfers.c.out_bill_no, number, fresh)
             return params
         if row["name_digest"] != digest:
             template = "out_bill_no {number} is taken with another user_name: use another one"
@@ -326,17 +322,17 @@ class SqlOrderService(OrderService):
 
     def handler_encrypted(self, params: Params, serial: str) -> tuple[Params, str]:
         """The first ciphertext is kept and sent by every repetition, because WeChat Pay may compare it."""
-        number = params["out_bill_no"]
+        store, number = self.parts.store, params["out_bill_no"]
 
         def keep(tx: Transaction) -> tuple[str, str]:
-            row = self.parts.store.locked(tx, transfers, transfers.c.out_bill_no == number)
+            row = store.locked(tx, transfers.c.out_bill_no, number)
             if row is None or row["name_ciphertext"]:
                 return (row["name_ciphertext"], row["name_serial"]) if row else (params["user_name"], serial)
             values = {"name_ciphertext": params["user_name"], "name_serial": serial}
-            tx.connection.execute(update(transfers).where(transfers.c.out_bill_no == number).values(values))
+            store.change(tx, transfers.c.out_bill_no, number, values)
             return params["user_name"], serial
 
-        ciphertext, first_serial = self.parts.store.database.run(keep)
+        ciphertext, first_serial = store.database.run(keep)
         return params | {"user_name": ciphertext}, first_serial
 
     def handler_transfer(self, params: Params, result: Params) -> Any:
@@ -356,8 +352,7 @@ class SqlOrderService(OrderService):
         self.parts.store.database.run(lambda tx: self._settle_refusal(tx, KINDS[kind], number, taken))
 
     def _settle_refusal(self, tx: Transaction, kind: Kind, number: str, taken: bool) -> None:
-        this = kind.column == number
-        row = self.parts.store.locked(tx, kind.table, this)
+        row = self.parts.store.locked(tx, kind.column, number)
         if row is None or row["state"] != states.PENDING:
             return
         stamp, left = now(), row["attempts"] - 1
@@ -365,14 +360,14 @@ class SqlOrderService(OrderService):
         if not row["unknown"] or left > 0:
             values |= {"attempts": max(left, 1), "next_check_at": stamp}
         elif taken:
-            tx.connection.execute(delete(kind.table).where(this))
+            tx.connection.execute(delete(kind.table).where(kind.column == number))
             message = f"{kind.number} {number} is used already at WeChat Pay, and not from here: take another number"
             self.parts.store.record_incident(Incident("number_used_elsewhere", number, message))
             return
         else:
             due = stamp + CONFIRM_REFUSAL_AFTER
             values |= {"state": states.REFUSED, "unknown": False, "next_check_at": due}
-        tx.connection.execute(update(kind.table).where(this).values(values))
+        self.parts.store.change(tx, kind.column, number, values)
 
     def handler_query(self, action: str, params: Params, result: Params) -> Any:
         """A query shows what a lost callback would have told."""

@@ -11,9 +11,10 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Result, Table, insert, select, update
+from sqlalchemy import Column, Result, Select, Table, Update, bindparam, insert, select, update
 
 from services.orders import facts, states
 from services.orders.columns import now, to_millisecond
@@ -37,16 +38,16 @@ class Store:
     # What is there
 
     def order(self, out_trade_no: str) -> Row | None:
-        return self._one(orders, orders.c.out_trade_no == out_trade_no)
+        return self._one(orders.c.out_trade_no, out_trade_no)
 
     def order_by_transaction(self, transaction_id: str) -> Row | None:
-        return self._one(orders, orders.c.transaction_id == transaction_id)
+        return self._one(orders.c.transaction_id, transaction_id)
 
     def refund(self, out_refund_no: str) -> Row | None:
-        return self._one(refunds, refunds.c.out_refund_no == out_refund_no)
+        return self._one(refunds.c.out_refund_no, out_refund_no)
 
     def transfer(self, out_bill_no: str) -> Row | None:
-        return self._one(transfers, transfers.c.out_bill_no == out_bill_no)
+        return self._one(transfers.c.out_bill_no, out_bill_no)
 
     # What WeChat Pay said
 
@@ -85,12 +86,9 @@ class Store:
             "received_at": stamp,
             "last_at": stamp,
         }
-        changed: dict[str, Any] = {"deliveries": notifications.c.deliveries + 1, "last_at": stamp}
-        if outcome != facts.REPEATED:
-            changed["outcome"] = outcome
-        self.database.run(
-            lambda tx: tx.connection.execute(self.database.upsert(notifications, row, "key", changed))
-        )
+        replaced = "last_at" if outcome == facts.REPEATED else "last_at outcome"
+        insert = self.database.insert
+        self.database.run(lambda tx: insert(tx, notifications, [row], "key", count="deliveries", replace=replaced))
 
     def record_incident(self, incident: Incident) -> None:
         """Keep it once, however often it is found, and say it in the log as an error."""
@@ -99,12 +97,12 @@ class Store:
     # Learning, inside a transaction
 
     def _learn_payment(self, tx: Transaction, fact: PaymentFact) -> str:
-        row = self.locked(tx, orders, orders.c.out_trade_no == fact.out_trade_no)
+        row = self.locked(tx, orders.c.out_trade_no, fact.out_trade_no)
         return self.settle(tx, "payment", row, facts.decide_payment(row, fact, payer_of(row) if row else None))
 
     def _learn_refund(self, tx: Transaction, fact: RefundFact) -> str:
         order = self.locked_order(tx, fact.out_trade_no, fact.transaction_id)
-        row = self.locked(tx, refunds, refunds.c.out_refund_no == fact.out_refund_no)
+        row = self.locked(tx, refunds.c.out_refund_no, fact.out_refund_no)
         row = row or self._adopt_refund(tx, order, fact)
         if row is None:
             return facts.INCIDENT
@@ -115,7 +113,7 @@ class Store:
         return outcome
 
     def _learn_transfer(self, tx: Transaction, fact: TransferFact) -> str:
-        row = self.locked(tx, transfers, transfers.c.out_bill_no == fact.out_bill_no)
+        row = self.locked(tx, transfers.c.out_bill_no, fact.out_bill_no)
         return self.settle(tx, "transfer", row, facts.decide_transfer(row, fact))
 
     def settle(self, tx: Transaction, kind: str, row: Row | None, decision: Decision) -> str:
@@ -148,7 +146,7 @@ class Store:
             total=fact.total,
             currency=order["currency"],
         ) | {"attempts": 0}  # so its created_at is not when it was asked for
-        tx.connection.execute(insert(refunds).values(row))
+        tx.connection.execute(insert(refunds), row)
         return row
 
     def _add_refunded(self, tx: Transaction, order: Row, decision: Decision) -> None:
@@ -158,7 +156,7 @@ class Store:
             values["state"] = states.paid_state(refunded, order["total"])
         elif decision.recheck:
             values["next_check_at"] = now()
-        tx.connection.execute(update(orders).where(orders.c.out_trade_no == order["out_trade_no"]).values(values))
+        self.change(tx, orders.c.out_trade_no, order["out_trade_no"], values)
         if refunded > order["total"]:
             message = f"{refunded} cents were refunded of order {order['out_trade_no']} of {order['total']}"
             details = {"refunded": refunded, "total": order["total"]}
@@ -171,16 +169,12 @@ class Store:
         if not decision.values:
             return True
         target = decision.values.get("state", row["state"])
-        followed = {}
-        if row["state"] == states.REFUSED and "next_check_at" not in decision.values:
-            followed = {"next_check_at": now()}  # nobody was to ask about it any more
-        origins = {row["state"]} if target == row["state"] else states.before(kind.moves, target) & {row["state"]}
-        changed = tx.connection.execute(
-            update(kind.table)
-            .where(kind.column == row[kind.number], kind.table.c.state.in_(origins))
-            .values(**followed, **decision.values, updated_at=now())
-        )
-        return changed.rowcount == 1
+        if target != row["state"] and row["state"] not in states.before(kind.moves, target):
+            return False
+        values = {**decision.values, "updated_at": now()}
+        if row["state"] == states.REFUSED:
+            values.setdefault("next_check_at", now())  # nobody was to ask about it any more
+        return self.change(tx, kind.column, row[kind.number], values, state=row["state"])
 
     def _emit(self, tx: Transaction, kind: str, number: str, payload: Row) -> None:
         """An outbox row. Its id follows from type and number, so that the same event cannot come to be twice."""
@@ -213,22 +207,25 @@ class Store:
             "created_at": stamp,
             "last_at": stamp,
         }
-        again = {"times": incidents.c.times + 1, "last_at": stamp}
-        tx.connection.execute(self.database.upsert(incidents, row, "key", again))
+        self.database.insert(tx, incidents, [row], "key", count="times", replace="last_at")
         log.error("incident: %s", incident.message, extra={"fields": {"incident": incident.kind}})
 
     def locked_order(self, tx: Transaction, out_trade_no: Any, transaction_id: Any) -> Row | None:
         """The order of that number, locked; None where it is not stored."""
         if isinstance(out_trade_no, str):
-            return self.locked(tx, orders, orders.c.out_trade_no == out_trade_no)
+            return self.locked(tx, orders.c.out_trade_no, out_trade_no)
         if isinstance(transaction_id, str):
-            return self.locked(tx, orders, orders.c.transaction_id == transaction_id)
+            return self.locked(tx, orders.c.transaction_id, transaction_id)
         return None
 
-    def locked(self, tx: Transaction, table: Table, condition: Any) -> Row | None:
-        """The row that fits, locked until the end of the transaction."""
-        query = self.database.locked(select(table).where(condition).limit(1))
-        return _first(tx.connection.execute(query))
+    def locked(self, tx: Transaction, column: Column[Any], value: str) -> Row | None:
+        """The row that has this number, locked until the end of the transaction."""
+        return _first(tx.connection.execute(_one_locked(column), {"wanted": value}))
+
+    def change(self, tx: Transaction, column: Column[Any], value: str, values: Row, **still: Any) -> bool:
+        """Whether the row that has this number was there, its columns as they are `still` to be, and is changed."""
+        wanted = {"wanted": value, **{f"still_{name}": still[name] for name in still}}
+        return tx.connection.execute(_change(column, *still), {**values, **wanted}).rowcount == 1
 
     def locked_rows(self, tx: Transaction, column: Any, values: Sequence[str | None]) -> dict[str, Row]:
         """The rows that have these numbers, by number, locked in the order of their numbers."""
@@ -238,9 +235,28 @@ class Store:
         query = self.database.locked(select(column.table).where(column.in_(wanted)).order_by(column))
         return {row[column.name]: dict(row) for row in tx.connection.execute(query).mappings()}
 
-    def _one(self, table: Table, condition: Any) -> Row | None:
+    def _one(self, column: Column[Any], value: str) -> Row | None:
         with self.database.reading() as connection:
-            return _first(connection.execute(select(table).where(condition).limit(1)))
+            return _first(connection.execute(_one(column), {"wanted": value}))
+
+
+# Statements are made once: that takes longer than SQLite takes to run them.
+
+
+@cache
+def _one(column: Column[Any]) -> Select[Any]:
+    return select(column.table).where(column == bindparam("wanted")).limit(1)
+
+
+@cache
+def _one_locked(column: Column[Any]) -> Select[Any]:
+    return _one(column).with_for_update()
+
+
+@cache
+def _change(column: Column[Any], *still: str) -> Update:
+    same = [column.table.c[name] == bindparam(f"still_{name}") for name in still]
+    return update(column.table).where(column == bindparam("wanted"), *same)
 
 
 def _first(result: Result[Any]) -> Row | None:

@@ -72,7 +72,7 @@ HELD = {  # as somebody else's init-db, or a busy writer, would
 
 def test_whoever_comes_second_waits_longer_than_an_order_would(empty_url: str):
     function, other = Database(empty_url), Database(empty_url)
-    with other.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with other.reading() as connection:
         connection.exec_driver_sql(HELD[other.kind])
         with ThreadPoolExecutor(1) as pool:
             making = pool.submit(init_db, function)
