@@ -22,12 +22,13 @@ from utils.server import ARRIVAL, Worker
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "gunicorn.conf.py"
 APPLICATION = """
-import json, os, threading
+import gc, json, os, threading
 
 together = threading.Barrier(100)
 
 def app(environ, start_response):
     answer = {name: value for name, value in environ.items() if isinstance(value, str)}
+    answer |= {"collects": gc.isenabled(), "kept apart": gc.get_freeze_count()}
     if environ["PATH_INFO"] == "/together":
         together.wait(60)
     body = json.dumps(answer).encode()
@@ -85,6 +86,12 @@ def settings(monkeypatch):
         return runpy.run_path(str(CONFIG))
 
     return read
+
+
+def test_garbage_is_looked_for_in_what_came_after_the_start(server):
+    _, answer = server.get()
+    assert answer["collects"]
+    assert answer["kept apart"] > 10_000
 
 
 def test_as_many_requests_as_threads_are_served_at_once(server):
