@@ -41,8 +41,8 @@ DOWN = Message("the order database cannot be used now: try again later")
 class Transaction:
     """An open transaction.
 
-    `events` are the ids of outbox rows that exist once it is committed, born with the columns of `leased` where whoever
-    began it delivers them itself; `outcome` is what the last fact brought about.
+    `events` are the ids of outbox rows that exist once it is committed, `lease` gives the columns of one that whoever
+    began the transaction delivers himself; `outcome` is what the last fact brought about.
     `before_commit` are rows, with table and key, that are inserted at the end and together, unless they are there.
     """
 
@@ -51,7 +51,7 @@ class Transaction:
     broken: SQLAlchemyError | None = None
     before_commit: list[tuple[Table, str, dict[str, Any]]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-    leased: Mapping[str, Any] = field(default_factory=dict)
+    lease: Callable[[], Mapping[str, Any]] = dict
 
 
 class Database:

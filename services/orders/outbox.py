@@ -43,7 +43,9 @@ MARK_TRIES = 3
 AT_ONCE = 32  # hooks of callbacks; of a slow one the others are left to the next run
 
 _BORN = select(events).where(
-    events.c.id.in_(bindparam("identifiers", expanding=True)), events.c.lease == bindparam("token")
+    events.c.id.in_(bindparam("identifiers", expanding=True)),
+    events.c.lease == bindparam("token"),
+    events.c.next_at > bindparam("soonest"),
 )
 
 Hook = Callable[[dict[str, Any]], Any]
@@ -68,31 +70,33 @@ class Outbox:
     def run_and_deliver(self, work: Callable[[Transaction], None], deadline: float) -> None:
         """`work` in a transaction; then, until `deadline` (`time.monotonic()`), the hooks of what it brought about.
 
-        What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over. In a
-        transaction that is open already, and where no thread may be begun, all is left to the next run. Raises what
-        Database.run raises.
+        What is not finished then goes on while it can; if it cannot, a later run finds it when its lease is over. What
+        comes about in a transaction that is open already, too late, or when there is no place for it, is due at once
+        for the next run. Raises what Database.run raises.
         """
-        database = self._database
-        if database.in_transaction or time.monotonic() >= deadline or not self._places.acquire(blocking=False):
-            database.run(work)
+        if self._database.in_transaction:
+            self._database.run(work)
             return
         created: list[str] = []
-        leased = _leased(secrets.token_hex(16))
+        token, has_place = secrets.token_hex(16), False
+
+        def lease() -> Mapping[str, Any]:
+            nonlocal has_place
+            has_place = has_place or (time.monotonic() < deadline and self._places.acquire(blocking=False))
+            return {**_leased(token), "attempts": 1} if has_place else {}
 
         def leasing(tx: Transaction) -> None:
             nonlocal created
-            created, tx.leased = tx.events, {**leased, "attempts": 1}
+            created, tx.lease = tx.events, lease
             work(tx)
 
         try:
-            database.run(leasing)
-        except DatabaseFailed:
-            self._begin(created, leased["lease"])  # a COMMIT whose answer was lost may have been made
+            self._database.run(leasing)
+        except BaseException as error:
+            if has_place:  # a COMMIT of which the answer was lost may have been made
+                self._begin(created if isinstance(error, DatabaseFailed) else [], token)
             raise
-        except BaseException:
-            self._places.release()
-            raise
-        thread = self._begin(created, leased["lease"])
+        thread = self._begin(created, token) if has_place else None
         if thread:
             with processor.waiting():
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -124,7 +128,7 @@ class Outbox:
         return bool(self._database.run(lambda tx: tx.connection.execute(statement).rowcount))
 
     def _begin(self, identifiers: Sequence[str], token: str) -> threading.Thread | None:
-        """A thread that delivers what was born with this lease, and gives up the place that was taken for it."""
+        """A thread that delivers what was born with this lease; the place taken for it is given back at its end."""
         if identifiers:
             run = contextvars.copy_context().run
             arguments = (self._deliver_new, identifiers, token)
@@ -150,7 +154,9 @@ class Outbox:
 
     def _born(self, identifiers: Sequence[str], token: str) -> list[Row]:
         with self._database.reading() as connection:
-            found = connection.execute(_BORN, {"identifiers": identifiers, "token": token}).mappings()
+            # One that has come late to its hook, in an instance that stood still, leaves it to whoever leases it next.
+            wanted = {"identifiers": identifiers, "token": token, "soonest": now() + timedelta(seconds=LEASE / 2)}
+            found = connection.execute(_BORN, wanted).mappings()
             rows: list[Row] = [dict(row) for row in found]
         if len(rows) < len(identifiers):
             missing = len(identifiers) - len(rows)

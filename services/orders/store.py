@@ -189,7 +189,8 @@ class Store:
             "attempts": 0,
             "next_at": stamp,
             "created_at": stamp,
-            **tx.leased,
+            "lease": None,
+            **tx.lease(),
         }
         tx.before_commit.append((events, "id", row))
         tx.events.append(identifier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -14,10 +14,11 @@ from sqlalchemy import select, update
 from sqlalchemy.event import listen
 
 from sandbox import Sandbox
+from services.merchant_code import DatabaseFailed
 from services.orders.columns import now
 from services.orders.database import Transaction
 from services.orders.outbox import MAX_TRIES, Outbox
-from services.orders.schema import events
+from services.orders.schema import events, orders
 from services.orders.service import SqlOrderService
 from services.orders.store import Store
 from tests.orders.house import OPERATOR, House
@@ -77,11 +78,15 @@ def make_due(house: House) -> None:
         connection.execute(update(events).values(next_at=now()))
 
 
-def wait_until_done(house: House) -> None:
+def eventually(found: Callable[[], object]) -> None:
     give_up = time.monotonic() + 10
-    while (states := {event["state"] for event in stored(house)}) != {"DONE"}:
-        assert time.monotonic() < give_up, states
-        time.sleep(0.1)
+    while not found():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def wait_until_done(house: House) -> None:
+    eventually(lambda: {event["state"] for event in stored(house)} == {"DONE"})
 
 
 def run(house: House) -> dict:
@@ -339,6 +344,65 @@ def test_what_brings_about_nothing_or_fails_gives_its_place_back(narrow: House, 
     assert not narrow.box.pay(narrow.order())[0].acknowledged
     del hooks.handler_unified_trigger
     assert_has_a_place(narrow, hooks)
+
+
+def test_who_waits_for_the_database_takes_no_place(narrow: House, hooks: Hooks):
+    asked, number = narrow.order(), narrow.order()
+    with ThreadPoolExecutor(2) as pool:
+        with narrow.store.database.engine.begin() as connection:
+            connection.execute(select(orders).where(orders.c.out_trade_no == asked).with_for_update())
+            query = {"out_trade_no": asked}
+            waiting = pool.submit(narrow.function.call, "wxpay_query_order_by_out_trade_no", query)
+            eventually(lambda: narrow.box.requests and narrow.box.requests[-1].method == "GET")
+            paying = pool.submit(narrow.box.pay, number)
+            time.sleep(0.3)
+        assert (waiting.result().status, paying.result()[0].acknowledged) == (200, True)
+    assert [order["out_trade_no"] for _, order in hooks.calls] == [number]
+
+
+def test_when_the_database_fails_the_place_is_given_back(narrow: House, hooks: Hooks):
+    keep = hooks.handler_unified_trigger
+
+    def lose(params):
+        keep(params)
+        raise DatabaseFailed("the connection was lost")
+
+    hooks.handler_unified_trigger = lose  # type: ignore[method-assign]
+    assert not narrow.box.pay(narrow.order())[0].acknowledged
+    del hooks.handler_unified_trigger
+    assert stored(narrow) == []
+    eventually(lambda: not any(thread.name == "outbox" for thread in threading.enumerate()))
+    assert_has_a_place(narrow, hooks)
+
+
+def test_what_comes_about_too_late_leaves_its_hook_to_the_next_run(
+    shop: House, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.orders.service.HOOK_WAIT", 0.0)
+    assert shop.function.call("wxpay_close_order", {"out_trade_no": shop.order()}).status == 200
+    (event,) = stored(shop)
+    assert (event["state"], event["attempts"], event["lease"], hooks.calls) == ("PENDING", 0, None, [])
+    assert run(shop)["delivered"] == 1
+
+
+@pytest.mark.parametrize("change", [{"lease": "another"}, {"next_at": now}], ids=["leased again", "over"])
+def test_who_comes_to_a_hook_after_his_lease_leaves_it_alone(
+    shop: House, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, change: dict
+):
+    """As in an instance that stood still between the commit and the hook."""
+    begin = threading.Thread.start
+
+    def stand_still(thread: threading.Thread) -> None:
+        if thread.name == "outbox":
+            values = {name: value() if callable(value) else value for name, value in change.items()}
+            with shop.store.database.engine.begin() as connection:
+                connection.execute(update(events).values(values))
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", stand_still)
+    shop.paid()
+    (event,) = stored(shop)
+    assert (event["state"], event["attempts"], hooks.calls) == ("PENDING", 1, [])
 
 
 @pytest.mark.parametrize("ends", ["committed", "rolled back"])
