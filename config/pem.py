@@ -7,7 +7,6 @@ What was pasted is recognised by its DER content, so a missing or wrong armour l
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,9 +37,9 @@ _TELLING = re.compile(r"[A-Za-z0-9+/=]{16,}")
 class PemProblem(ValueError):
     """Why a text is not the key that is wanted: what was found, what to paste, and no part of the text."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        return str(self)
 
 
 def private_key(text: str) -> RSAPrivateKey:
@@ -153,10 +152,7 @@ def _der(body: str) -> bytes:
     body = body.rstrip("=")
     if len(body) % 4 == 1:  # no base64 text has this length; whether the rest is cut off is told below
         body = body[:-1]
-    try:
-        der = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
-    except binascii.Error:
-        raise PemProblem("nothing that looks like a key") from None
+    der = base64.b64decode(body + "=" * (-len(body) % 4))
     if len(der) < _stated_length(der):
         raise PemProblem("base64 text that is cut off before its end")
     return der

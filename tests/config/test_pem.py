@@ -152,6 +152,10 @@ def without_first_body_line(pem):
     return "\n".join(line for number, line in enumerate(lines(pem)) if number != 1)
 
 
+def encoded(hexadecimal):
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
 REFUSED_AS_PRIVATE = {
     "a certificate": (lambda p: p.certificate, "holds a certificate"),
     "a bare certificate": (lambda p: body(p.certificate), "holds a certificate"),
@@ -177,6 +181,17 @@ REFUSED_AS_PRIVATE = {
     "nothing": (lambda p: "", "holds nothing that looks like a key"),
     "armour alone": (
         lambda p: "-----BEGIN PRIVATE KEY----- -----END PRIVATE KEY-----", "holds nothing that looks like a key"),
+    "an encrypted key that is damaged": (
+        lambda p: without_first_body_line(p.encrypted_pkcs8), "holds an encrypted private key"),
+    "one letter": (lambda p: "A", "holds base64 text that is damaged or not a key"),
+    "one byte of a sequence": (lambda p: encoded("30"), "holds base64 text that is damaged or not a key"),
+    "the head of a short sequence": (lambda p: encoded("3005"), "holds base64 text that is cut off before its end"),
+    "a short sequence that is cut": (
+        lambda p: encoded("3010000000"), "holds base64 text that is cut off before its end"),
+    "a sequence without a length": (
+        lambda p: encoded("3080" + "00" * 20), "holds base64 text that is damaged or not a key"),
+    "something else that states a length": (
+        lambda p: encoded("04050000"), "holds base64 text that is damaged or not a key"),
     "a file name": (lambda p: "/var/user/certs/shop.key", "holds nothing that looks like a key"),
     "percent encoding": (lambda p: quote(p.private_pkcs8), "holds nothing that looks like a key"),
 }
@@ -283,6 +298,34 @@ def test_the_shortest_text_that_is_read_is_the_base64_alone(pems, shape, kind):
 
 def test_of_several_parts_it_is_the_longest(pems):
     assert bare(pems.public_spki + pems.private_pkcs8 + pems.public_spki) == body(pems.private_pkcs8)
+
+
+def test_the_longest_is_not_the_one_that_comes_last_in_the_alphabet(pems):
+    short = "-----BEGIN PUBLIC KEY-----\nzzzz\n-----END PUBLIC KEY-----\n"
+    assert bare(short + pems.public_spki) == body(pems.public_spki)
+
+
+@pytest.mark.parametrize("more", ["=", "==", "A"], ids=repr)
+def test_a_character_too_many_at_the_end_does_not_matter(pems, more):
+    whole = body(pems.public_spki)
+    assert len(whole) % 4 == 0
+    assert whole[-1] != "="
+    assert public_key(whole + more).public_numbers().n == pems.modulus
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("a003020102", "a003020107"),  # a version that does not exist
+        ("2a864886f70d010101", "2a864886f70d010163"),  # a kind of key that nobody knows
+        ("3082010a02820101", "3082010a04820101"),  # a key whose number is none
+    ],
+)
+def test_a_certificate_that_is_damaged_inside_is_none(pems, good, bad):
+    whole = base64.b64decode(body(pems.certificate)).hex()
+    assert whole.count(good) == 1
+    assert certificates(encoded(whole.replace(good, bad))) == []
+    assert len(certificates(encoded(whole))) == 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
