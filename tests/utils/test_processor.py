@@ -143,6 +143,19 @@ def test_who_hangs_holds_nobody_up_for_ever(monkeypatch):
     free()
 
 
+def test_who_hangs_is_waited_for_about_a_second(monkeypatch):
+    monkeypatch.undo()
+    told: list[str] = []
+    hangs = Someone("hangs", told)
+    until(lambda: told == ["hangs begins"])
+    began = time.monotonic()
+    Someone("other", told).finish()
+    assert 0.9 < time.monotonic() - began < LONG
+    assert told == ["hangs begins", "other begins", "other goes on"]
+    hangs.finish()
+    free()
+
+
 def test_a_turn_within_a_turn_is_the_same_one():
     with processor.computing():
         with processor.computing(), processor.waiting():
