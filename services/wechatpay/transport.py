@@ -128,14 +128,13 @@ class Transport:
     ) -> tuple[int, Mapping[str, str]]:
         if timeout <= 0:  # what was left when it was looked at can be gone by now
             raise TimedOut(Message(_LATE, seconds=0.0))
-        length = {"Content-Length": str(len(body))} if body else {}
         try:
             parsed = parse_url(url)
             response = self._network.urlopen(
                 method,
                 parsed.url,
                 body=body or None,
-                headers=headers_for(parsed.request_uri) | length,
+                headers=headers_for(parsed.request_uri),
                 timeout=urllib3.Timeout(total=timeout, connect=CONNECT_TIMEOUT),
                 retries=_ONCE,
                 redirect=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import socket
 import ssl
 import threading
@@ -95,6 +96,42 @@ def test_a_call_without_a_body_sends_none(transport):
     assert "content-length" not in get.headers
     assert post.headers["content-length"] == "0"
     assert (get.body, post.body) == (b"", b"")
+
+
+def test_a_file_is_fetched_with_the_given_headers_up_to_its_limit(transport):
+    def headers(target: str) -> dict[str, str]:
+        return {**HEADERS, "X-Target": target}
+
+    with Host(Say(202, b"sixteen letters.")) as host:
+        for limit in (16, 15):
+            file = io.BytesIO()
+            with pytest.raises(Unreachable, match="15 bytes") if limit == 15 else contextlib.nullcontext():
+                assert transport.download(f"{host.url}/bill?token=1", headers, file, limit=limit, timeout=5.0) == 202
+            assert file.getvalue() == (b"sixteen letters." if limit == 16 else b"")
+        with pytest.raises(TimedOut):
+            transport.download(host.url, headers, io.BytesIO(), limit=16, timeout=0.0)
+    assert [(seen.method, seen.target, seen.body) for seen in host.seen] == [("GET", "/bill?token=1", b"")] * 2
+    assert [seen.headers["x-target"] for seen in host.seen] == ["/bill?token=1"] * 2
+    assert "content-length" not in host.seen[0].headers
+
+
+def test_what_breaks_on_the_way_is_named_by_its_kind(transport):
+    short = lines("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
+    with Host(short) as host, pytest.raises(Unreachable) as caught:
+        send(transport, host.url)
+    assert str(caught.value) == "no answer from WeChat Pay (ProtocolError)"
+
+
+def test_another_network_is_asked_in_place_of_the_true_one():
+    asked: list[tuple[str, str]] = []
+
+    class Network:
+        def urlopen(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+            asked.append((method, url))
+            return urllib3.HTTPResponse(io.BytesIO(b"known"), status=203, preload_content=False)
+
+    assert send(Transport(Network()), "https://nowhere.invalid/v3").status == 203
+    assert asked == [("GET", "https://nowhere.invalid/v3")]
 
 
 NUMBERS = ["20260101|a*b@c-d_e", "*" * 32, "@|@|@|", "a b+c/d?e#f%g", "%7C", "中文", "..", "a%2Fb"]
