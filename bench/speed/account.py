@@ -29,7 +29,9 @@ SCENES = {
     "forwarded": "forwarded",
     "signed": "signed",
     "kept in SQLite": "sqlite",
+    "QR, in SQLite": "stored",
 }
+STORED = ("sqlite", "stored")
 OUTSIDE, ALL = "outside the stages", "**all**"
 Spent = dict[str, list[int]]
 
@@ -52,7 +54,7 @@ async def account(shop: Shop, scene: str) -> tuple[Load, Load]:
 
 async def _load(shop: Shop, scene: str, application: str) -> Load:
     more = {}
-    if scene == "sqlite":
+    if scene in STORED:
         more["orderDatabaseUrl"] = f"sqlite:///{shop.folder / number()}.sqlite3"
     async with shop.function(application, **more) as function:  # type: ignore[arg-type]
         await function.healthy()
@@ -70,9 +72,9 @@ async def _requests(
     shop: Shop, scene: str, function: Function
 ) -> tuple[list[Request] | Callable[[], Request], list[Request] | Callable[[], Request], float]:
     """Those before, those that count, and for how long they are made; 0: there are so many."""
-    if scene in ("jsapi", "native"):
+    if scene in ("jsapi", "native", "stored"):
         def make() -> Request:
-            return shop.orders(scene, [number()])[0]
+            return shop.orders("jsapi" if scene == "jsapi" else "native", [number()])[0]
 
         return make, make, SECONDS
     numbers = [number() for _ in range(CALLBACKS)]

@@ -57,7 +57,12 @@ STAGES: dict[str, tuple[str, ...]] = {
     "handler's thread": ("services.handler_pool:HandlerPool.run",),
     "handler": ("services.handler_pool:HandlerPool._settle",),
     "order service": ("services.orders.service:SqlOrderService.handler_notification",),
-    "what a callback changes": ("services.orders.store:Store.learn", "services.orders.store:Store.keep_notification"),
+    "what is changed": (
+        "services.orders.store:Store.learn",
+        "services.orders.store:Store.keep_notification",
+        "services.orders.service:SqlOrderService.before_unified",
+        "services.orders.service:SqlOrderService.handler_unified",
+    ),
     "outbox": ("services.orders.outbox:Outbox._deliver_new",),
     "transactions": ("services.orders.database:Database.run",),
     "SQLAlchemy": ("sqlalchemy.engine.base:Connection.execute", "sqlalchemy.engine.base:Connection.exec_driver_sql"),
