@@ -24,8 +24,8 @@ from bench.processes import (
 )
 from sandbox.function import free_port, orders_command
 
-# By the end the sandbox holds millions of objects. To look for garbage among all of them, whenever a fourth more has come,
-# takes seconds in which it answers nobody: a fault that no one has ordered.
+# By the end the sandbox holds millions of objects. To look for garbage among all of them, whenever a fourth more has
+# come, takes seconds in which it answers nobody: a fault that no one has ordered.
 _SANDBOX = """
 import gc, runpy
 gc.set_threshold(700, 10, 10**9)
