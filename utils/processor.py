@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 
 from utils.turns import Turns
 
-# Seconds after which a thread goes on without its turn: whoever has it may be waiting where nobody has thought of it.
+# Seconds of one turn after which others go on without theirs: whoever has it may be waiting where nobody has thought of
+# it. A queue that is long but moves is no reason: all who stand in it would compute at once, and the loop hardly ever.
 PATIENCE = 1.0
 
 
@@ -41,7 +42,7 @@ class _Computing(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self._had_turn = _thread.has_turn
         if not self._had_turn:
-            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first)
+            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first, of_one=True)
 
     def __exit__(self, *_: object) -> None:
         if not self._had_turn:
@@ -58,7 +59,7 @@ class _Waiting(AbstractContextManager[None]):
 
     def __exit__(self, *_: object) -> None:
         if self._had_turn:
-            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first)
+            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first, of_one=True)
 
 
 def _leave() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 
 
@@ -15,32 +16,40 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken = False
+        self._since = 0.0  # when the turn that is under way began
         self._first: deque[threading.Lock] = deque()
         self._others: deque[threading.Lock] = deque()
 
-    def acquire(self, timeout: float, *, first: bool) -> bool:
-        """Whether it is one's turn, at most `timeout` seconds later."""
+    def acquire(self, timeout: float, *, first: bool, of_one: bool = False) -> bool:
+        """Whether it is one's turn, at most `timeout` seconds later; with `of_one` as long as no turn takes longer."""
         queue = self._first if first else self._others
         with self._lock:
             if not self._taken:
-                self._taken = True
+                self._begin()
                 return True
             mine = threading.Lock()
             mine.acquire()
             queue.append(mine)
-        if mine.acquire(timeout=timeout):
-            return True
-        with self._lock:
-            if mine in queue:
-                queue.remove(mine)
-                return False
-        return True  # handed over in the last moment
+        left = timeout
+        while not mine.acquire(timeout=left):
+            with self._lock:
+                if mine not in queue:
+                    return True  # handed over in the last moment
+                left = self._since + timeout - time.monotonic() if of_one else 0.0
+                if left <= 0:
+                    queue.remove(mine)
+                    return False
+        return True
 
     def release(self) -> None:
         """The next one's turn begins."""
         with self._lock:
             queue = self._first or self._others
             if queue:
+                self._begin()
                 queue.popleft().release()
             else:
                 self._taken = False
+
+    def _begin(self) -> None:
+        self._taken, self._since = True, time.monotonic()

@@ -156,6 +156,28 @@ def test_who_hangs_is_waited_for_about_a_second(monkeypatch):
     free()
 
 
+def test_in_a_queue_that_moves_nobody_goes_on_without_his_turn(monkeypatch):
+    """Each turn takes a third of the patience, and the last one waits for three of them."""
+    monkeypatch.setattr(processor, "PATIENCE", 0.6)
+    together, most = [], 0
+
+    def compute() -> None:
+        nonlocal most
+        with processor.computing():
+            together.append(None)
+            most = max(most, len(together))
+            time.sleep(0.2)
+            together.pop()
+
+    threads = [threading.Thread(target=compute) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert most == 1
+    free()
+
+
 def test_a_turn_within_a_turn_is_the_same_one():
     with processor.computing():
         with processor.computing(), processor.waiting():
