@@ -37,7 +37,8 @@ class Admission:
     """WSGI middleware: at most `PLACES` requests of callers at a time.
 
     `is_action(method, path)` tells which need a place from their start; the others ask `environ["pay.admit"]()` for one
-    once their body tells. A server that has asked `refuses` and got yes calls with `environ["pay.refused"]`.
+    once their body tells. A server has each request `enter` before a thread takes it, else all that come while threads
+    are busy would queue for them; it calls with `environ["pay.entered"]`, and gives the place back by `leave`.
     `complete(response, origin)` adds to a refusal what every answer has.
     """
 
@@ -54,16 +55,21 @@ class Admission:
         self._held = 0
         self._refused, self._told_at = 0, float("-inf")
 
-    def refuses(self, method: str, path: str) -> bool:
-        """Whether such a request would be refused now; who is told so needs no thread to be refused by."""
-        return self._held >= PLACES and self._is_action(method, path)
+    def enter(self, method: str, path: str) -> bool | None:
+        """Whether such a request has a place now; None if it needs none by its path. Without one it needs no thread."""
+        return self._take() if self._is_action(method, path) else None
+
+    def leave(self) -> None:
+        with self._lock:
+            self._held -= 1
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         environ["pay.admit"] = lambda: self._admit(environ)
+        entered = environ.get("pay.entered")
         try:
-            if environ.get("pay.refused"):
+            if entered is False:
                 self._refuse()
-            if self._is_action(environ["REQUEST_METHOD"], environ["PATH_INFO"]):
+            if entered is None and self._is_action(environ["REQUEST_METHOD"], environ["PATH_INFO"]):
                 self._admit(environ)
         except TooBusy as refusal:
             return self._refusal(refusal.args[0], environ)(environ, start_response)
@@ -71,19 +77,21 @@ class Admission:
             return self._application(environ, start_response)
         finally:
             if _HELD in environ:
-                with self._lock:
-                    self._held -= 1
+                self.leave()
 
     def _admit(self, environ: Environ) -> None:
         """Give the request a place until it is answered, unless it has one. Raises TooBusy when all are taken."""
-        if _HELD in environ:
+        if _HELD in environ or environ.get("pay.entered"):
             return
+        if not self._take():
+            self._refuse()
+        environ[_HELD] = True
+
+    def _take(self) -> bool:
         with self._lock:
             is_free = self._held < PLACES
             self._held += is_free
-        if not is_free:
-            self._refuse()
-        environ[_HELD] = True
+        return is_free
 
     def _refuse(self) -> NoReturn:
         self._count()

@@ -45,7 +45,7 @@ log = logging.getLogger("pay.http")
 def init_app(app: Flask, version: str, sign_mode: str, unusable: list[str]) -> None:
     """Register the hooks, `/healthz`, `/openapi.json`, the CORS preflight, and 404 for all else that is not a POST."""
     admission = Admission(app.wsgi_app, dispatch.is_action, partial(_complete, app.extensions["pay"].allowed_origins))
-    app.extensions["pay.refuses"] = admission.refuses
+    app.extensions["pay.admission"] = admission
     app.wsgi_app = _with_request_id(admission)  # type: ignore[method-assign]
     app.before_request(_start)
     app.after_request(_finish)

@@ -46,7 +46,8 @@ class Connection:
         self.since = time.monotonic()
         self.request: Any = None
         self.size = 0
-        self.is_kept = self.is_refused = False
+        self.is_kept = False
+        self.entered: bool | None = None
         self._parser = RequestParser(self.config, (), self.client)
         self._searched = self._chunk = self._payload = 0
 

@@ -97,14 +97,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         gc.freeze()
         gc.enable()
         application: Any = self.wsgi  # type: ignore[has-type]
-        # Whether it would refuse such a request at once, by method and path: that takes no thread.
-        extensions = getattr(application, "extensions", {})
-        self.refuses: Callable[[str, str], bool] = extensions.get("pay.refuses", lambda method, path: False)
+        # Tells by method and path whether a request is let in: to refuse it takes no thread.
+        self.admission: Any = getattr(application, "extensions", {}).get("pay.admission")
 
         def with_clock(environ: dict[str, Any], start_response: Any) -> Any:
             conn = environ["gunicorn.socket"]
             environ["pay.started"] = conn.since
-            environ["pay.refused"] = conn.is_refused
+            environ["pay.entered"] = conn.entered
             return application(environ, start_response)
 
         self.wsgi = with_clock
@@ -192,6 +191,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             with processor.computing():
                 is_kept = self.handle(conn)
         finally:
+            if conn.entered:
+                self.admission.leave()
             self.method_queue.defer(self.finish_request, conn, is_kept)
 
     def finish_request(self, conn: Connection, is_kept: bool) -> None:
@@ -244,8 +245,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 return
             self.large += 1
         self._leave(conn)
-        conn.is_refused = self.refuses(conn.request.method, conn.request.path)
-        (self._answer if conn.is_refused else self.enqueue_req)(conn)
+        if self.admission:
+            conn.entered = self.admission.enter(conn.request.method, conn.request.path)
+        (self._answer if conn.entered is False else self.enqueue_req)(conn)
 
     def _send(self, conn: Connection) -> None:
         try:

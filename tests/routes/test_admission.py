@@ -134,36 +134,46 @@ def test_a_place_is_given_back_by_an_error_too_and_by_nobody_who_had_none(door: 
     door.while_held(PLACES, full)
 
 
-def test_a_server_may_ask_before_it_gives_a_request_a_thread(door: Door) -> None:
-    def expect(is_full: bool) -> None:
-        assert door.admission.refuses("POST", ACTION) is is_full
-        assert not door.admission.refuses("GET", ACTION)
-        assert not door.admission.refuses("POST", OTHER)
+def test_a_server_lets_in_as_many_as_there_are_places_before_any_thread_has_them(door: Door) -> None:
+    for _ in range(PLACES):
+        assert door.admission.enter("POST", ACTION) is True
+    for _ in range(2):
+        assert door.admission.enter("POST", ACTION) is False
+    assert door.admission.enter("GET", ACTION) is None
+    assert door.admission.enter("POST", OTHER) is None
+    assert door.ask(OTHER, turned_away).status_code == 200
+    door.admission.leave()
+    assert door.ask(OTHER, admitted).status_code == 200
+    assert door.admission.enter("POST", ACTION) is True
+    assert door.admission.enter("POST", ACTION) is False
 
-    expect(False)
-    door.while_held(PLACES - 1, lambda: expect(False))
-    door.while_held(PLACES, lambda: expect(True))
-    expect(False)
+
+def test_who_has_entered_needs_no_other_place_and_gives_none_back(door: Door) -> None:
+    for _ in range(PLACES):
+        assert door.admission.enter("POST", ACTION) is True
+    for _ in range(3):
+        assert door.ask(ACTION, admitted, **{"pay.entered": True}).status_code == 200
+        assert door.ask(OTHER, turned_away, **{"pay.entered": None}).status_code == 200
 
 
 def test_who_was_refused_by_the_server_is_told_although_a_place_is_free_by_now(door: Door) -> None:
-    assert refused(door.ask(**{"pay.refused": True}))
-    assert not refused(door.ask(**{"pay.refused": False}))
+    assert refused(door.ask(**{"pay.entered": False}))
+    assert not refused(door.ask(**{"pay.entered": None}))
     assert door.served == 1
 
 
 def test_a_refusal_has_what_every_answer_has(door: Door) -> None:
-    answer = door.ask(**{"pay.refused": True})
+    answer = door.ask(**{"pay.entered": False})
     assert answer.headers["Retry-After"] == "1"
     assert answer.headers["X-Complete"] == "yes"
     assert answer.mimetype == "application/json"
     assert answer.vary.to_header() == "Accept-Language"
-    door.ask(**{"pay.refused": True, "HTTP_ORIGIN": "https://shop.example"})
+    door.ask(**{"pay.entered": False, "HTTP_ORIGIN": "https://shop.example"})
     assert door.origins == [None, "https://shop.example"]
 
 
 def test_it_is_told_in_the_callers_language_and_legibly(door: Door) -> None:
-    answer = door.ask(**{"pay.refused": True, "HTTP_ACCEPT_LANGUAGE": "zh-CN,en;q=0.5"})
+    answer = door.ask(**{"pay.entered": False, "HTTP_ACCEPT_LANGUAGE": "zh-CN,en;q=0.5"})
     message = "当前请求过多，未向微信支付发送任何内容，请 1 秒后重试"
     assert json.loads(answer.data)["msg"] == message
     assert message.encode() in answer.data
@@ -176,7 +186,7 @@ def test_refusals_are_one_line_a_second(
     monkeypatch.setattr(admission_module, "time", SimpleNamespace(monotonic=lambda: now))
     counts = []
     for now in (1000.0, 1000.0, 1000.9, 1001.0, 1001.5, 1002.5, 1003.4):  # noqa: B007 - the clock reads it
-        assert refused(door.ask(**{"pay.refused": True}))
+        assert refused(door.ask(**{"pay.entered": False}))
         counts.append(len(said))
     assert counts == [1, 1, 1, 2, 2, 3, 3]
     line = "all 64 places for callers are taken: {} requests refused with 503 since the start"
