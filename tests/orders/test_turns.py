@@ -65,6 +65,27 @@ def test_who_has_waited_long_enough_is_told_and_leaves_the_queue():
     assert turns.acquire(0, first=False), "nobody who left was given the turn"
 
 
+def test_patience_ends_however_much_the_queue_moves():
+    """SQLite's one writer is waited for no longer than a statement may take."""
+    turns, ended, began = Turns(), threading.Event(), time.monotonic()
+
+    def again_and_again() -> None:
+        while not ended.is_set() and time.monotonic() < began + LONG / 6:
+            assert turns.acquire(LONG, first=True)
+            time.sleep(0.02)
+            turns.release()
+
+    threads = [threading.Thread(target=again_and_again) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: waiting(turns) == 2)
+    was_let_in = turns.acquire(0.3, first=False)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert not was_let_in
+
+
 def test_no_turn_is_lost_or_given_twice_however_short_the_patience():
     turns, inside, took, missed = Turns(), threading.Semaphore(1), [], []
 
