@@ -157,17 +157,23 @@ def test_who_hangs_is_waited_for_about_a_second(monkeypatch):
 
 
 def test_in_a_queue_that_moves_nobody_goes_on_without_his_turn(monkeypatch):
-    """Each turn takes a third of the patience, and the last one waits for three of them."""
+    """Each turn takes a third of the patience, and who comes to the queue, or back to it, waits for five of them."""
     monkeypatch.setattr(processor, "PATIENCE", 0.6)
     together, most = [], 0
 
-    def compute() -> None:
+    def take_a_turn() -> None:
         nonlocal most
+        together.append(None)
+        most = max(most, len(together))
+        time.sleep(0.2)
+        together.pop()
+
+    def compute() -> None:
         with processor.computing():
-            together.append(None)
-            most = max(most, len(together))
-            time.sleep(0.2)
-            together.pop()
+            take_a_turn()
+            with processor.waiting():
+                pass
+            take_a_turn()
 
     threads = [threading.Thread(target=compute) for _ in range(6)]
     for thread in threads:
