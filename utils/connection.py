@@ -18,6 +18,7 @@ from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 MAX_HEAD = 65_536  # the line and all fields together
 MAX_BODY = 4_000_001  # MAX_CONTENT_LENGTH of the application, which answers what is larger without reading it
 MAX_FRAMING = 65_536  # of a chunked body: sizes, extensions and trailers
+PIECE = 8192
 
 
 class _BrokenOff:
@@ -157,7 +158,9 @@ class Connection:
         return True
 
     def _give(self, size: int) -> None:
-        self._parser.unreader.unread(self._take(size))
+        """In pieces: the parser copies the rest of one for each chunk in it."""
+        taken = self._take(size)
+        self._parser.unreader.iter = (taken[start : start + PIECE] for start in range(0, size, PIECE))
 
     def _take(self, size: int) -> bytes:
         with memoryview(self.incoming) as arrived:

@@ -12,13 +12,15 @@ from contextlib import AbstractContextManager
 
 from utils.turns import Turns
 
-# Seconds of one turn after which others go on without theirs: whoever has it may be waiting where nobody has thought of
-# it. A queue that is long but moves is no reason: all who stand in it would compute at once, and the loop hardly ever.
+# Seconds of one turn after which others go on without theirs, until they wait the next time: whoever has it may be
+# waiting where nobody has thought of it. A queue that is long but moves is no reason: all who stand in it would
+# compute at once, and the loop hardly ever.
 PATIENCE = 1.0
 
 
 class _Thread(threading.local):
-    has_turn = False
+    is_computing = False
+    has_turn = False  # or goes on without
 
 
 _turns = Turns()
@@ -26,12 +28,12 @@ _thread = _Thread()
 
 
 def computing(*, first: bool = False) -> AbstractContextManager[None]:
-    """In one's turn, which a thread that has it keeps; `first` goes before all others."""
+    """In one's turn, and within it in the same one; `first` goes before all others."""
     return _Computing(first)
 
 
 def waiting(*, first: bool = False) -> AbstractContextManager[None]:
-    """The others' turn, until this thread goes on: at once if it had none, `first` before all others."""
+    """The others' turn, until this thread goes on: at once if it was not computing, `first` before all others."""
     return _Waiting(first)
 
 
@@ -40,12 +42,12 @@ class _Computing(AbstractContextManager[None]):
         self._first = first
 
     def __enter__(self) -> None:
-        self._had_turn = _thread.has_turn
-        if not self._had_turn:
-            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first, of_one=True)
+        self._is_within = _thread.is_computing
+        if not self._is_within:
+            _enter(first=self._first)
 
     def __exit__(self, *_: object) -> None:
-        if not self._had_turn:
+        if not self._is_within:
             _leave()
 
 
@@ -54,15 +56,21 @@ class _Waiting(AbstractContextManager[None]):
         self._first = first
 
     def __enter__(self) -> None:
-        self._had_turn = _thread.has_turn
+        self._was_computing = _thread.is_computing
         _leave()
 
     def __exit__(self, *_: object) -> None:
-        if self._had_turn:
-            _thread.has_turn = _turns.acquire(PATIENCE, first=self._first, of_one=True)
+        if self._was_computing:
+            _enter(first=self._first)
+
+
+def _enter(*, first: bool) -> None:
+    _thread.is_computing = True
+    _thread.has_turn = _turns.acquire(PATIENCE, first=first, of_one=True)
 
 
 def _leave() -> None:
+    _thread.is_computing = False
     if _thread.has_turn:
         _thread.has_turn = False
         _turns.release()

@@ -30,13 +30,13 @@ class Turns:
             mine = threading.Lock()
             mine.acquire()
             queue.append(mine)
-        left = timeout
+            left = self._left(timeout) if of_one else timeout
         while not mine.acquire(timeout=left):
             with self._lock:
                 if mine not in queue:
                     return True  # handed over in the last moment
-                left = self._since + timeout - time.monotonic() if of_one else 0.0
-                if left <= 0:
+                left = self._left(timeout) if of_one else 0.0
+                if not left:
                     queue.remove(mine)
                     return False
         return True
@@ -53,3 +53,7 @@ class Turns:
 
     def _begin(self) -> None:
         self._taken, self._since = True, time.monotonic()
+
+    def _left(self, seconds: float) -> float:
+        """Of so many seconds for the turn that is under way."""
+        return max(0.0, self._since + seconds - time.monotonic())

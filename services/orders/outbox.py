@@ -113,12 +113,8 @@ class Outbox:
             if not claimed:
                 break
             left -= len(claimed)
-            with self._held(claimed):
-                for row in claimed:
-                    if time.monotonic() > min(until, claimed_at + LEASE / 2):
-                        self._give_back(row, token)
-                    else:
-                        counts[self._deliver(row, token)] += 1
+            for outcome in self._deliver_all(claimed, token, min(until, claimed_at + LEASE / 2)):
+                counts[outcome] += 1
         return counts
 
     def replay(self, identifier: str) -> bool:
@@ -143,10 +139,8 @@ class Outbox:
 
     def _deliver_new(self, identifiers: Sequence[str], token: str) -> None:
         try:
-            rows = self._born(identifiers, token)
-            with self._held(rows):
-                for row in rows:
-                    self._deliver(row, token)
+            until = time.monotonic() + LEASE / 2
+            self._deliver_all(self._born(identifiers, token), token, until)
         except Exception:
             log.exception("events could not be delivered at once; a delivery run does it when their lease is over")
         finally:
@@ -193,6 +187,17 @@ class Outbox:
             return [dict(row) for row in taken.mappings()]
 
         return token, self._database.run(claim)
+
+    def _deliver_all(self, rows: Sequence[Row], token: str, until: float) -> list[str]:
+        """How each went that was begun by `until`; the others' leases might end before their hooks do."""
+        outcomes = []
+        with self._held(rows):
+            for row in rows:
+                if time.monotonic() > until:
+                    self._give_back(row, token)
+                else:
+                    outcomes.append(self._deliver(row, token))
+        return outcomes
 
     def _deliver(self, row: Row, token: str) -> str:
         """Run the hook and write down how it went: delivered, failed or dead."""

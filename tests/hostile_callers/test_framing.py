@@ -259,6 +259,18 @@ def test_a_chunked_body_without_end_is_refused_once_it_is_too_large(shop: Shop) 
         assert wire.is_over()
 
 
+@pytest.mark.parametrize(
+    ("target", "status"), [("/wechatpay/order", 400), ("/wx-pay/wxpay_order", 413), ("/healthz", 404)]
+)
+def test_many_small_chunks_before_a_large_one_take_no_time_to_read(shop: Shop, target: str, status: int) -> None:
+    """A parser that copies all that follows at each of them would copy gigabytes."""
+    large = 3_800_000
+    body = b"1\r\n \r\n" * 13_000 + b"%x\r\n%s\r\n0\r\n\r\n" % (large, b" " * large)
+    answer = shop.ask(raw("POST", target, None, {**MINI_PROGRAM, "Transfer-Encoding": "chunked"}) + body)
+    assert answer.status == status
+    shop.assert_works()
+
+
 ENDLESS = {
     "chunks of one byte": (b"1\r\nx\r\n", 400),
     "a chunk's extension": (b"a=b;" * 16, 400),

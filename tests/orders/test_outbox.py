@@ -405,6 +405,24 @@ def test_who_comes_to_a_hook_after_his_lease_leaves_it_alone(
     assert (event["state"], event["attempts"], hooks.calls) == ("PENDING", 1, [])
 
 
+def test_a_second_hook_that_its_lease_might_not_cover_is_left_to_the_next_run(
+    shop: House, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.orders.outbox.LEASE", 4.0)
+    hooks.takes = 2.5
+
+    def close(tx: Transaction) -> None:
+        for number in numbers:
+            hooks.handler_close({"out_trade_no": number})
+
+    numbers = [shop.order(), shop.order()]
+    hooks.outbox.run_and_deliver(close, time.monotonic() + 10)
+    told, left = sorted(stored(shop), key=lambda event: event["state"])
+    assert (told["state"], left["state"], left["attempts"], left["lease"]) == ("DONE", "PENDING", 0, None)
+    assert run(shop)["delivered"] == 1
+    assert sorted(order["out_trade_no"] for _, order in hooks.calls) == sorted(numbers)
+
+
 @pytest.mark.parametrize("ends", ["committed", "rolled back"])
 def test_in_a_transaction_that_is_open_hooks_are_left_to_the_next_run(shop: House, hooks: Hooks, ends: str):
     number = shop.order()

@@ -86,6 +86,15 @@ def test_patience_ends_however_much_the_queue_moves():
     assert not was_let_in
 
 
+def test_a_turn_that_has_taken_too_long_is_waited_for_no_more(monkeypatch):
+    turns, began = Turns(), time.monotonic()
+    assert turns.acquire(0, first=False)
+    monkeypatch.setattr(turns, "_since", began - LONG)
+    assert not turns.acquire(LONG, first=False, of_one=True)
+    assert waiting(turns) == 0
+    assert time.monotonic() < began + LONG / 2
+
+
 def test_no_turn_is_lost_or_given_twice_however_short_the_patience():
     turns, inside, took, missed = Turns(), threading.Semaphore(1), [], []
 

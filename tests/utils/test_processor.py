@@ -156,6 +156,27 @@ def test_who_hangs_is_waited_for_about_a_second(monkeypatch):
     free()
 
 
+def test_who_went_on_without_his_turn_has_one_again_when_he_has_waited(monkeypatch):
+    """As the server's loop, which waits and computes for as long as the function lives."""
+    told: list[str] = []
+    hangs = Someone("hangs", told)
+    until(lambda: told == ["hangs begins"])
+    with monkeypatch.context() as patched:
+        patched.setattr(processor, "PATIENCE", 0.01)
+        loop = Someone("loop", told, first=True)
+        until(lambda: "loop begins" in told)
+    hangs.finish()
+    free()
+    loop.wait.set()
+    loop.go_on.set()
+    until(lambda: "loop goes on" in told)
+    other = lined_up("other", told)
+    assert "other begins" not in told, "the turn is the loop's"
+    loop.finish()
+    other.finish()
+    free()
+
+
 def test_in_a_queue_that_moves_nobody_goes_on_without_his_turn(monkeypatch):
     """Each turn takes a third of the patience, and who comes to the queue, or back to it, waits for five of them."""
     monkeypatch.setattr(processor, "PATIENCE", 0.6)
