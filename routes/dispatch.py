@@ -17,6 +17,7 @@ from utils import json_body, logs
 from utils.texts import Message
 
 MAX_BODY = 1_500_000
+MAX_FORM = 65_536  # decoding one takes eighty times its text's memory
 MAX_FORWARD = 4_000_000
 MAX_SHOWN = 1000  # characters of an action that does not exist
 _PREFIX = "/wx-pay/"
@@ -120,6 +121,7 @@ def _parse(raw: bytes, incoming: Request, *, is_callback: bool) -> dict[str, Any
         return {}
     is_form = incoming.mimetype == "application/x-www-form-urlencoded" and not raw.lstrip().startswith(b"{")
     if is_form and not is_callback:
+        _require_size(raw, MAX_FORM)
         return _parse_form(raw)
     body = json_body.parse(raw)
     if not isinstance(body, dict):

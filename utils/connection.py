@@ -50,7 +50,7 @@ class Connection:
         self.is_kept = False
         self.entered: bool | None = None
         self._parser = RequestParser(self.config, (), self.client)
-        self._searched = self._chunk = self._payload = 0
+        self._searched = self._chunk = self._data = self._length = self._payload = 0
 
     # What comes in
 
@@ -113,14 +113,15 @@ class Connection:
         return expected
 
     def _read_head(self) -> bool:
-        end = self.incoming.find(b"\r\n\r\n", max(0, self._searched - 3)) + 4
+        begin = self._searched
+        end = self._find(b"\r\n\r\n") + 4
         is_there = end >= 4
         if not is_there:
-            end = self._searched = len(self.incoming)
+            end = len(self.incoming)
         if end > MAX_HEAD:
             raise LimitRequestHeaders("")
         # A head with a bare LF is refused at once. Its end might never come.
-        if not is_there and self.incoming.count(b"\n") == self.incoming.count(b"\r\n"):
+        if not is_there and self.incoming.count(b"\n", begin) == self.incoming.count(b"\r\n", max(0, begin - 1)):
             return False
         self._give(end)
         self.request = next(self._parser)
@@ -129,27 +130,44 @@ class Connection:
     def _read_chunks(self) -> bool:
         """Walk to the end of a chunked body; what is malformed ends there too, and the parser will say so."""
         arriving = 0
-        while (end := self.incoming.find(b"\r\n", self._chunk)) >= 0:
-            size = _chunk_size(bytes(self.incoming[self._chunk : end]))
-            following = end + 2 + size + 2
-            if size < 0:
+        while self._data or self._read_chunk_size():
+            if self._length < 0:
                 return self._cut()
-            if size == 0:
-                trailers = self.incoming.find(b"\r\n\r\n", end)
+            if self._length == 0:
+                trailers = self._find(b"\r\n\r\n")
                 if trailers < 0:
                     break
                 self._give(trailers + 4)
                 return True
+            following = self._data + self._length + 2
             if following > len(self.incoming):
-                arriving = max(0, len(self.incoming) - end - 2)
+                arriving = max(0, len(self.incoming) - self._data)
                 break
-            self._chunk = following
-            self._payload += size
+            self._payload += self._length
+            self._chunk = self._searched = following
+            self._data = 0
         payload = self._payload + arriving
         if len(self.incoming) - payload > MAX_FRAMING:
             self.break_off()
             return True
         return payload > MAX_BODY and self._cut()
+
+    def _read_chunk_size(self) -> bool:
+        """Whether its line is there: once, however the chunk itself comes in."""
+        end = self._find(b"\r\n")
+        if end < 0:
+            return False
+        self._length = _chunk_size(bytes(self.incoming[self._chunk : end]))
+        self._data = end + 2
+        self._searched = end  # the line's own end may begin that of the trailers
+        return True
+
+    def _find(self, mark: bytes) -> int:
+        """Where it stands in what was not searched yet: a caller may send byte by byte."""
+        found = self.incoming.find(mark, self._searched)
+        if found < 0:
+            self._searched = max(self._searched, len(self.incoming) - len(mark) + 1)
+        return found
 
     def _cut(self) -> bool:
         """The parser gets all there is, and the connection ends with the answer."""
@@ -167,7 +185,7 @@ class Connection:
             taken = bytes(arrived[:size])
         del self.incoming[:size]
         self.size += size
-        self._searched = self._chunk = 0
+        self._searched = self._chunk = self._data = 0
         return taken
 
     # What goes out

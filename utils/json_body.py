@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from utils.texts import Message
 
 MAX_VALUES = 50_000  # small values take fifty times their text's memory
+MAX_QUOTES = 4 * (MAX_VALUES + 1)  # around each value and its key
 MAX_NUMBER_LENGTH = 64  # characters; converting a number of any length would take quadratic time
 
 
@@ -47,6 +48,8 @@ def parse(raw: bytes, *, max_depth: int = 64) -> Any:
 def _depth(raw: bytes) -> int:
     """How deep the brackets outside strings go; exact up to the first syntax error, where parsing ends."""
     without_escapes = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if without_escapes.count(b'"') > MAX_QUOTES:
+        raise BadJson(Message("the body must not hold more than {most} values", most=MAX_VALUES))
     outside_strings = b"".join(without_escapes.split(b'"')[::2])
     steps = outside_strings.translate(_BRACKET_STEPS, _NO_BRACKETS)
     return max(accumulate(memoryview(steps).cast("b")), default=0)

@@ -635,6 +635,16 @@ def test_a_form_is_read_as_fields(shop: Shop) -> None:
     most = "&".join(f"f{number}=1" for number in range(200)).encode()
     shop.post("/wx-pay/wxpay_close_order", most, form)
     assert len(shop.orders.asked[3][1]) == 200
+    shop.post("/wx-pay/wxpay_close_order", b"a=%41".ljust(65_536, b"c"), form)
+    assert shop.orders.asked[4][1]["a"] == "A" + "c" * 65_531
+
+
+@pytest.mark.parametrize("path", ["/wx-pay/wxpay_close_order", "/"])
+def test_a_form_has_an_end(shop: Shop, path: str) -> None:
+    """To decode one takes eighty times its text's memory."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", **OPERATOR}
+    reply = shop.post(path, b"_action=%41".ljust(65_537, b"c"), form)
+    shop.refused(reply, 413, "the body exceeds 65536 bytes: send less")
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,13 @@ def test_fifty_thousand_values_are_read_and_one_more_is_not(raw):
         parse(more)
 
 
+def test_fifty_thousand_keys_and_texts_are_read():
+    members = b",".join(b'"%d":"%d"' % (name, name) for name in range(756))
+    raw = b"[" + b",".join([b"{%b}" % members] * 66) + b"]"
+    assert raw.count(b'"') == 199_584
+    assert parse(raw) == json.loads(raw)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -159,8 +166,9 @@ def test_fifty_thousand_values_are_read_and_one_more_is_not(raw):
         b"[" + b",".join([b"{}"] * 499_000) + b"]",
         b"[" + b",".join([b'{"":0}'] * 210_000) + b"]",
         b"[" + b",".join([b"0"] * 749_000) + b"]",
+        b'{"a":' + b"[" * 70 + b"]" * 70 + b',"b":' + b'"aa' * 470_000,
     ],
-    ids=["arrays", "objects", "full objects", "numbers"],
+    ids=["arrays", "objects", "full objects", "numbers", "quotes"],
 )
 def test_a_body_cannot_take_many_times_its_size_in_memory(raw):
     assert 1_400_000 < len(raw) < 1_500_000
