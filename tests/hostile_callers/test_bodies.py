@@ -244,7 +244,7 @@ FORMS = {
     "a field twice": b"_action=wxpay_close_order&_action=wxpay_refund",
     "a field twice, encoded": b"_action=wxpay_close_order&%5faction=wxpay_refund",
     "semicolon": b"_action=wxpay_close_order;_action=wxpay_refund",
-    "many fields": b"&".join(b"k%d=1" % n for n in range(100_000)),
+    "many fields": b"&".join(b"k%d=1" % n for n in range(7_000)),
     "not UTF-8": b"_action=wxpay_order&description=%ff",
     "an object": b"_action=wxpay_order&amount[total]=1&out_trade_no=ORDER_0001&description=tea",
     "a number": b"_action=wxpay_order&amount=1&out_trade_no=ORDER_0001&description=tea",
