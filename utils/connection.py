@@ -104,6 +104,7 @@ class Connection:
                 self.request.body = io.BytesIO(self.request.body.read(MAX_BODY + 1))
             except Exception:  # noqa: BLE001 - the parser has a dozen words for it
                 self.break_off()
+            self._parser.unreader.iter = None  # which keeps the encoded one
 
     def expects_continue(self) -> bool:
         """Whether the caller sends the body only when told to; true once a request."""
@@ -123,7 +124,7 @@ class Connection:
         # A head with a bare LF is refused at once. Its end might never come.
         if not is_there and self.incoming.count(b"\n", begin) == self.incoming.count(b"\r\n", max(0, begin - 1)):
             return False
-        self._give(end)
+        self._parser.unreader.unread(self._take(end))
         self.request = next(self._parser)
         return True
 

@@ -65,8 +65,8 @@ class _Waiting(AbstractContextManager[None]):
 
 
 def _enter(*, first: bool) -> None:
-    _thread.is_computing = True
     _thread.has_turn = _turns.acquire(PATIENCE, first=first, of_one=True)
+    _thread.is_computing = True
 
 
 def _leave() -> None:

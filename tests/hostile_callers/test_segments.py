@@ -6,6 +6,7 @@ Growth is compared, not time: what comes after many others must cost about as mu
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from itertools import repeat
 from types import SimpleNamespace
@@ -63,3 +64,20 @@ def test_a_byte_costs_the_same_however_many_came_before(start: bytes, part: byte
     plain = min(seconds(*CHUNK, FEW) for _ in range(3))
     late = min(seconds(start, part, MANY) for _ in range(3))
     assert late < STEEP * plain
+
+
+def test_a_chunked_body_is_kept_once() -> None:
+    size = 3_000_000
+    pieces = iter([POST + b"%x\r\n" % size, b"a" * size, b"\r\n0\r\n\r\n"])
+    caller: Any = SimpleNamespace(recv=lambda _most: next(pieces))
+    connection = Connection(Config(), caller, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    tracemalloc.start()
+    try:
+        while connection.receive(1) and not connection.is_whole():
+            pass
+        connection.decode()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert connection.request.body.getvalue() == b"a" * size
+    assert kept < 1.5 * size

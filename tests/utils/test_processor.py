@@ -228,6 +228,22 @@ def test_the_turn_ends_with_an_error_too():
     free()
 
 
+def test_who_could_not_even_queue_keeps_no_turn_later(monkeypatch):
+    def fails(*_: object, **__: object) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(processor._turns, "acquire", fails)
+        with pytest.raises(MemoryError), processor.computing():
+            pass
+    with processor.computing(), processor.waiting():
+        free()
+    free()
+    with processor.waiting():
+        pass
+    free()
+
+
 def free() -> None:
     """Nobody computes or waits to."""
     assert not processor._turns._taken
