@@ -86,6 +86,16 @@ def test_patience_ends_however_much_the_queue_moves():
     assert not was_let_in
 
 
+def test_patience_counts_from_when_one_came(monkeypatch):
+    turns = Turns()
+    assert turns.acquire(0, first=False)
+    monkeypatch.setattr(turns, "_since", time.monotonic() - LONG)
+    release = threading.Timer(0.2, turns.release)
+    release.start()
+    assert turns.acquire(LONG, first=False)
+    release.join()
+
+
 def test_a_turn_that_has_taken_too_long_is_waited_for_no_more(monkeypatch):
     turns, began = Turns(), time.monotonic()
     assert turns.acquire(0, first=False)

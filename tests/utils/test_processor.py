@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -225,6 +226,27 @@ def test_the_turn_ends_with_an_error_too():
     free()
     with pytest.raises(ValueError, match="there"), processor.computing(), processor.waiting():
         raise ValueError("there")
+    free()
+
+
+def test_who_does_not_compute_gives_nobody_s_turn_away():
+    def wait() -> None:
+        with processor.waiting():
+            pass
+
+    def compute() -> None:
+        with processor.computing():
+            pass
+
+    with ThreadPoolExecutor(1) as another:
+        for _ in range(2):
+            told: list[str] = []
+            one = Someone("one", told)
+            until(lambda begun=told: begun == ["one begins"])
+            another.submit(wait).result(LONG)
+            assert processor._turns._taken
+            one.finish()
+            another.submit(compute).result(LONG)
     free()
 
 
