@@ -83,6 +83,12 @@ def memory(pid: int) -> dict[str, int]:
     return {name: int(size.split(maxsplit=1)[0]) * 1024 for name, size in (line.split(":", 1) for line in lines)}
 
 
+def stolen(core: int) -> float:
+    """Seconds in which this core had work and the host of the virtual machine ran something else [proc_stat(5)]."""
+    (line,) = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    return int(line.split()[7]) / os.sysconf("SC_CLK_TCK")
+
+
 def processor(pid: int) -> float:
     """Seconds of processor time of all its threads, those that have ended too: the clock of clock_getcpuclockid(3)."""
     return time.clock_gettime(~pid << 3 | 2)

@@ -1,7 +1,8 @@
 """Load and soak: `nice -n -10 python -m bench.soak [--minutes 30] [--folder DIR] [--json FILE] [--write docs]`.
 
 The function (gunicorn, by scf_bootstrap's command, with an order database) has one core for itself; the sandbox and
-this generator, each a process, share another one. In turn:
+this generator, each a process, share another one. Where the host gives the function's core more or less from one moment
+to the next, an open loop follows: a yardstick, which knows nothing of the function, tells the speed. In turn:
 
     capacity   a closed loop with more and more clients: how many arrivals a second the function serves at most
     filling    more orders than there are places for, for some seconds: every thread has been in use once
@@ -23,11 +24,13 @@ import argparse
 import asyncio
 import contextlib
 import json
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.callbacks import database
@@ -39,7 +42,7 @@ from bench.load.traffic import MIX, STORM, Traffic, every
 from bench.load.watch import Watch
 from bench.load.world import World, world
 
-OVER = 5  # times the capacity
+GAUGE, OVER = 0.6, 5  # times the capacity
 PLACES = 64  # for callers, in the function
 PATIENCE = 420.0  # seconds for reconcile to find out what is not settled
 
@@ -114,8 +117,12 @@ async def _read(it: World, run: Run) -> None:
 
 async def _capacity(traffic: Traffic, plan: Plan, run: Run) -> None:
     traffic.paying, traffic.hints, traffic.phase = 1.0, False, "capacity"
+    run.begin("capacity")
     for clients in plan.levels:
         run.levels[clients] = await traffic.closed_loop(clients, plan.level, MIX)
+    run.end("capacity")
+    begin, end = run.spans["capacity"]
+    run.usual = statistics.median(one.yardstick for one in run.readings if begin <= one.at <= end)
     await traffic.settle()
 
 
@@ -126,27 +133,31 @@ async def _fill(traffic: Traffic, plan: Plan) -> None:
     for _ in range(int(plan.filling)):
         for _ in range(2 * PLACES):
             traffic.arrive({"forged": 1})
-        await traffic.at_rate(2 * PLACES, 1, STORM)
+        await traffic.at_rate(lambda: 2 * PLACES, 1, STORM)
     await traffic.at_control("DELETE", "/sandbox/faults")
     await traffic.settle()
 
 
 async def _gauge(traffic: Traffic, plan: Plan, run: Run) -> None:
-    """At 60 % of what the closed loop reached; its second half counts."""
+    """At a share of what the closed loop reached; its second half counts."""
     traffic.paying, traffic.hints, traffic.phase = 2.0, True, "gauge"
-    rate = 0.6 * run.capacity
-    await traffic.at_rate(rate, plan.gauge / 2, MIX)
+    await traffic.at_rate(_paced(run, GAUGE), plan.gauge / 2, MIX)
     run.begin("gauge")
-    await traffic.at_rate(rate, plan.gauge / 2, MIX)
+    await traffic.at_rate(_paced(run, GAUGE), plan.gauge / 2, MIX)
     run.end("gauge")
-    run.gauged = rate / run.processor("gauge")[0]
+    run.gauged = GAUGE * run.capacity / run.processor("gauge")[0]
+
+
+def _paced(run: Run, share: float) -> Callable[[], float]:
+    """So many times the capacity, as it is at the speed that the core has at each moment."""
+    return lambda: share * run.capacity * run.speed()
 
 
 async def _soak(traffic: Traffic, watch: Watch, plan: Plan, run: Run) -> None:
     traffic.paying, traffic.hints, traffic.phase = 2.0, True, "soak"
     await watch.begin()
     run.begin("soak")
-    run.lags["soak"] = await traffic.at_rate(plan.share * run.capacity, plan.soak, MIX)
+    run.lags["soak"] = await traffic.at_rate(_paced(run, plan.share), plan.soak, MIX)
     run.end("soak")
     await traffic.settle()
     await watch.end()
@@ -155,7 +166,7 @@ async def _soak(traffic: Traffic, watch: Watch, plan: Plan, run: Run) -> None:
 async def _storm(traffic: Traffic, plan: Plan, run: Run) -> None:
     """Between two calm phases, which are the same but for what came before them."""
     traffic.hints = False
-    for phase, rate, seconds, mix in (
+    for phase, share, seconds, mix in (
         ("before", plan.share, plan.recovery, MIX),
         ("storm", OVER, plan.storm, STORM),
         ("recovery", plan.share, plan.recovery, MIX),
@@ -164,9 +175,9 @@ async def _storm(traffic: Traffic, plan: Plan, run: Run) -> None:
         slow = plan.slow if phase == "storm" else 0
         if slow:
             await traffic.at_control("POST", "/sandbox/faults", {"kind": "latency", "seconds": slow})
+        rate = (lambda: 2 * PLACES / plan.slow) if slow else _paced(run, share)  # twice of what can be answered
         run.begin(phase)
-        # Twice of what can be answered while WeChat Pay is that slow, or so many times the capacity.
-        run.lags[phase] = await traffic.at_rate(2 * PLACES / slow if slow else rate * run.capacity, seconds, mix)
+        run.lags[phase] = await traffic.at_rate(rate, seconds, mix)
         run.end(phase)
         if slow:
             await traffic.at_control("DELETE", "/sandbox/faults")
@@ -224,7 +235,8 @@ def main() -> int:
     for line in failed:
         print(f"FAILED: {line}")
     if options.json:
-        options.json.write_text(json.dumps({**found, "failed": failed}, indent=1) + "\n")
+        told = {**found, "failed": failed, "readings": [asdict(one) for one in run.readings]}
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
         options.json.with_suffix(".log").write_text(log)
     if options.write:
         report.write(options.write, run, found)

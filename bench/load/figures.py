@@ -21,6 +21,8 @@ ACKNOWLEDGED = 0.99  # of the callbacks in a storm, at the first try
 OTHERWISE = 0.01  # of the arrivals in a storm: neither served nor refused at the door
 SLICE, IN_A_ROW = 0.5, 3  # seconds; so many calm slices in a row are calm again
 CALM = 2.0  # times the median before the storm
+# Of a reading. Sandbox and generator have one core together.
+SECONDS = ("processor", "sandbox", "generator", "stolen", "stolen_beside")
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Run:
     watch: Watch
     traffic: Traffic
     levels: dict[int, float] = field(default_factory=dict)  # arrivals a second that were served, by clients
+    usual: float = 0.0  # seconds of the yardstick meanwhile
     gauged: float | None = None  # arrivals a second that would take the whole processor, with what follows from them
     lags: dict[str, list[float]] = field(default_factory=dict)  # by phase: how late each arrival was sent
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -50,6 +53,11 @@ class Run:
     def capacity(self) -> float:
         return max(self.levels.values()) if self.gauged is None else self.gauged
 
+    def speed(self, then: Reading | None = None) -> float:
+        """Of the function's core, now or then; 1 is what it was in the middle while the capacity was looked for."""
+        then = then or self.readings[-1]
+        return then.there * self.usual / then.yardstick
+
     def begin(self, phase: str) -> None:
         self.spans[phase] = (time.monotonic(), 0.0)
         self.calls[phase] = self.watch.calls
@@ -59,12 +67,12 @@ class Run:
         self.calls[phase] = self.watch.calls - self.calls[phase]
 
     def processor(self, phase: str) -> list[float]:
-        """Shares of a core in which function, sandbox and generator were at work; the last two have one together."""
+        """Shares of a core of each of `SECONDS`."""
         begin, end = self.spans[phase]
         there = [one for one in self.readings if begin <= one.at <= end]
         first, last = there[0], there[-1]
         seconds = max(last.at - first.at, 1e-9)
-        return [(getattr(last, who) - getattr(first, who)) / seconds for who in ("processor", "sandbox", "generator")]
+        return [(getattr(last, what) - getattr(first, what)) / seconds for what in SECONDS]
 
     def of(self, *phases: str) -> list[Outcome]:
         return [one for one in self.outcomes if one.phase in phases]
@@ -121,6 +129,7 @@ def _worker(run: Run, warm_up: float) -> dict[str, Any]:
         "most_descriptors": max(one.descriptors for one in run.readings),
         "most_threads": max(one.threads for one in run.readings),
         "processor": run.processor("soak"),
+        "speed": spread(run.speed(one) for one in run.readings if begin <= one.at <= end),
         "workers": len({one.pid for one in [*run.readings, quiet]}),
     }
 
@@ -188,7 +197,7 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     ordered = sorted(values)
     if not ordered:
         return {}
-    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    shares = {"p5": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] for name, share in shares.items()}
 
 

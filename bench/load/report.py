@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from bench.load import plot
 from bench.load.figures import SLICE, Run, is_action, is_callback, spread
 from bench.load.traffic import Outcome
+from bench.load.world import Reading
 
 MARK = re.compile(r"(<!-- figures -->\n).*(<!-- /figures -->)", re.DOTALL)
 
@@ -35,7 +37,9 @@ def table(found: dict[str, Any]) -> str:
         ("growth", f"{worker['growth'] * 100:+.1f} %"),
         ("descriptors, the same, and idle", " / ".join(f"{count:.0f}" for count in worker["descriptors"])),
         ("threads, likewise", " / ".join(f"{count:.0f}" for count in worker["threads"])),
-        ("processor: function / sandbox / generator", _percent(worker["processor"])),
+        ("processor: function / sandbox / generator", _percent(worker["processor"][:3])),
+        ("taken by the host: of the function's core / of the others'", _percent(worker["processor"][3:])),
+        ("speed of the function's core (p5, p50, p95)", _percent(worker["speed"][at] for at in ("p5", "p50", "p95"))),
         ("generator late by, ms", _milliseconds(soak["lag"])),
         ("**storm**", f"{storm['seconds']:.0f} seconds, {storm['a_second']:.0f} arrivals a second"),
         ("refused with 503; served", f"{storm['refused']:,}; {storm['served']:,} of {storm['arrivals']:,}"),
@@ -44,7 +48,8 @@ def table(found: dict[str, Any]) -> str:
         ("callbacks acknowledged at the first try", f"{storm['acknowledged']:,} of {storm['callbacks']:,}"),
         ("callbacks acknowledged, ms", _milliseconds(storm["seconds_of_callbacks"])),
         ("any other answer", f"{storm['other']}"),
-        ("processor: function / sandbox / generator", _percent(storm["processor"])),
+        ("processor: function / sandbox / generator", _percent(storm["processor"][:3])),
+        ("taken by the host, likewise", _percent(storm["processor"][3:])),
         ("generator late by, ms", _milliseconds(storm["lag"])),
         ("as quick as before after", "not seen" if recovered is None else f"{recovered:.1f} s"),
         ("**books**", f"{books['orders']:,} orders, {books['paid']:,} paid, {books['refunds']:,} refunds"),
@@ -65,7 +70,8 @@ def _percent(shares: Iterable[float]) -> str:
 def pictures(run: Run) -> dict[str, str]:
     """File name -> SVG."""
     begin, end = run.spans["soak"]
-    minutes = _slices(run.of("soak"), begin, end, max(1.0, (end - begin) / 120), 60.0)
+    width = max(1.0, (end - begin) / 120)
+    minutes = _slices(run.of("soak"), begin, end, width, 60.0)
     memory = [one for one in run.readings if begin <= one.at <= end]
     calm, stop = run.spans["before"][0], run.spans["recovery"][1]
     seconds = _slices(run.of("before", "storm", "recovery"), calm, stop, SLICE, 1.0)
@@ -89,6 +95,15 @@ def pictures(run: Run) -> dict[str, str]:
                     "Answers not as meant, each with the fault that explains it",
                     "a slice",
                     [plot.Curve("answers", [(x, sum(not o.as_meant for o in all_)) for x, all_ in minutes], bars=True)],
+                ),
+                plot.Panel(
+                    "Processor",
+                    "%",
+                    [
+                        plot.Curve("function", _shares(memory, width, "processor")),
+                        plot.Curve("sandbox", _shares(memory, width, "sandbox")),
+                        plot.Curve("speed of its core", _speeds(run, memory, width)),
+                    ],
                 ),
             ],
         ),
@@ -129,13 +144,32 @@ def _slices(outcomes: Iterable[Outcome], begin: float, end: float, width: float,
     return found
 
 
+def _shares(readings: Sequence[Reading], width: float, what: str) -> list[tuple[float, float | None]]:
+    """Percent of a core, from reading to reading that are at least so many seconds apart; x in minutes."""
+    found: list[tuple[float, float | None]] = []
+    last = readings[0]
+    for one in readings:
+        if one.at - last.at >= width:
+            share = (getattr(one, what) - getattr(last, what)) / (one.at - last.at)
+            found.append(((one.at - readings[0].at) / 60, share * 100))
+            last = one
+    return found
+
+
+def _speeds(run: Run, readings: Sequence[Reading], width: float) -> list[tuple[float, float | None]]:
+    """The middle of each slice, in percent of what is usual."""
+    begin = readings[0].at
+    found: dict[int, list[float]] = {}
+    for one in readings:
+        found.setdefault(int((one.at - begin) / width), []).append(run.speed(one) * 100)
+    return [((index + 0.5) * width / 60, statistics.median(speeds)) for index, speeds in sorted(found.items())]
+
+
 def _latencies(
     title: str, slices: Slices, counts: Callable[[Outcome], bool], shaded: Sequence[tuple[float, float]] = ()
 ) -> plot.Panel:
     spreads = [(x, spread(one.seconds * 1000 for one in there if counts(one))) for x, there in slices]
-    curves = [
-        plot.Curve(name, [(x, known.get(name)) for x, known in spreads]) for name in ("p50", "p95", "p99")
-    ]
+    curves = [plot.Curve(name, [(x, known.get(name)) for x, known in spreads]) for name in ("p50", "p95", "p99")]
     return plot.Panel(title, "ms", curves, least=1.0, shaded=shaded)
 
 

@@ -90,14 +90,15 @@ class Traffic:
         (kind,) = random.choices(tuple(mix), tuple(mix.values()))
         return self._begin(self._kinds[kind](), self.under_way)
 
-    async def at_rate(self, rate: float, seconds: float, mix: dict[str, int]) -> list[float]:
-        """Open loop: `rate` arrivals a second whatever is answered; returns how late each was sent, in seconds."""
-        began = time.monotonic()
+    async def at_rate(self, rate: Callable[[], float], seconds: float, mix: dict[str, int]) -> list[float]:
+        """Open loop: `rate()` arrivals a second whatever is answered; returns how late each was sent, in seconds."""
+        began, due = time.monotonic(), 0.0
         lags: list[float] = []
-        while (due := len(lags) / rate) < seconds:
+        while due < seconds:
             if (ahead := began + due - time.monotonic()) > 0:
                 await asyncio.sleep(ahead)
             lags.append(max(0.0, time.monotonic() - began - due))
+            due += 1 / rate()
             self.arrive(mix)
             if not len(lags) % 20:
                 await asyncio.sleep(0)

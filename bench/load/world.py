@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from bench.processes import (
     CORES,
@@ -21,8 +23,11 @@ from bench.processes import (
     running,
     server_command,
     server_environment,
+    stolen,
 )
 from sandbox.function import free_port, orders_command
+
+LEAST = 0.05  # share of a core: an open loop goes on however little is there
 
 # By the end the sandbox holds millions of objects. To look for garbage among all of them, whenever a fourth more has
 # come, takes seconds in which it answers nobody: a fault that no one has ordered.
@@ -35,7 +40,11 @@ runpy.run_module("sandbox", run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True)
 class Reading:
-    """The function's worker at a moment: bytes, descriptors, threads; and seconds of processor time of all so far."""
+    """The function's worker at a moment: bytes, descriptors, threads; and seconds so far: of processor time of all, and
+    those that the host took from the function's core and from the others'. `yardstick` is what the same piece of work
+    took on the function's core since the reading before, in processor time, and `there` the share of that time in which
+    the core was there at all.
+    """
 
     at: float
     pid: int
@@ -46,16 +55,25 @@ class Reading:
     processor: float
     sandbox: float
     generator: float
+    stolen: float
+    stolen_beside: float
+    yardstick: float
+    there: float
 
 
 class World:
     """A running function at `function`, and the control API of its sandbox at `control`."""
 
-    def __init__(self, function: str, control: str, env: dict[str, str], server: int, sandbox: int) -> None:
+    def __init__(
+        self, function: str, control: str, env: dict[str, str], server: int, sandbox: int, yardstick: TextIO
+    ) -> None:
         self.function = function
         self.control = control
         self.env = env
         self._server, self._sandbox = server, sandbox
+        self._measured = yardstick
+        self._last = 0.0
+        self._before = time.monotonic(), stolen(CORES[0])
 
     @property
     def worker(self) -> int:
@@ -66,8 +84,11 @@ class World:
         pid = self.worker
         proc = Path(f"/proc/{pid}")
         sizes = memory(pid)
+        at, taken = time.monotonic(), stolen(CORES[0])
+        seconds, lost = at - self._before[0], taken - self._before[1]
+        self._before = at, taken
         return Reading(
-            time.monotonic(),
+            at,
             pid,
             sizes["Pss"],
             sizes["Rss"],
@@ -76,7 +97,17 @@ class World:
             processor(pid),
             processor(self._sandbox),
             time.process_time(),
+            taken,
+            stolen(CORES[-1]),
+            self._yardstick(),
+            max(LEAST, 1 - lost / max(seconds, 1e-9)),
         )
+
+    def _yardstick(self) -> float:
+        """The middle of what was measured since the last time; that of then, if nothing was."""
+        if new := [float(line.split()[1]) for line in self._measured.read().splitlines()]:
+            self._last = statistics.median(new)
+        return self._last
 
 
 @contextmanager
@@ -99,7 +130,9 @@ def world(folder: Path, database_url: str) -> Iterator[World]:
         orders_command(env, "init-db")
         with running(server_command(address), CORES[:1], folder / "function.log", env) as server:
             awaited(lambda: answers(f"http://{address}/healthz"), server, "the function")
-            yield World(f"http://{address}", control, env, server.pid, sandbox.pid)
+            measured = folder / "yardstick.log"
+            with running([sys.executable, "-m", "bench.load.yardstick"], CORES[:1], measured), measured.open() as told:
+                yield World(f"http://{address}", control, env, server.pid, sandbox.pid, told)
 
 
 def _named(log: Path, what: str) -> str:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def test_a_minute_of_load_faults_and_overload_loses_nothing(tmp_path: Path):
     assert found["storm"]["callbacks"] > 0
     assert found["books"]["acknowledged"] > 0
     assert found["books"]["missing"] == found["books"]["differences"] == found["books"]["invented"] == 0
+
+
+def test_the_yardstick_tells_again_and_again_what_the_same_work_takes():
+    (line,) = re.findall(r"^taskset -c 0 \.venv/bin/python (-m bench\.load\.yardstick) +#", PAGE, re.M)
+    command = ["timeout", "--signal=INT", "5", sys.executable, *shlex.split(line)]
+    told = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert not told.stderr
+    rows = [tuple(map(float, row.split())) for row in told.stdout.splitlines()]
+    assert len(rows) > 1
+    assert all(earlier < later for (earlier, _), (later, _) in pairwise(rows))
+    assert all(0 < seconds < 1 for _, seconds in rows)
 
 
 def test_the_long_form_is_a_command_too():
