@@ -145,7 +145,8 @@ async def _gauge(traffic: Traffic, plan: Plan, run: Run) -> None:
     run.begin("gauge")
     await traffic.at_rate(_paced(run, GAUGE), plan.gauge / 2, MIX)
     run.end("gauge")
-    run.gauged = GAUGE * run.capacity / run.processor("gauge")[0]
+    used, _, _, taken, _ = run.processor("gauge")
+    run.gauged = GAUGE * run.capacity * (1 - taken) / used  # of what was there of the core
 
 
 def _paced(run: Run, share: float) -> Callable[[], float]:
